@@ -1,0 +1,80 @@
+# The only door: README, hooks and CI call these targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/lock.txt
+DEMO_LOCK := requirements/demo.txt
+INSTALLED := $(VENV)/.installed
+DEMO_INSTALLED := $(VENV)/.installed-demo
+PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/caffe/net.proto
+PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all fmt lint type protos protos-check check bench serve lock hooks clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+setup: $(INSTALLED) ## create .venv and install the exact versions of requirements/lock.txt
+
+$(INSTALLED): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(f"tsnd needs Python 3.11 or newer; {sys.executable} is {v}. Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'This Python cannot create virtual environments. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Setting up $(VENV) (about a minute, once)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --quiet --no-deps --require-hashes -r $(LOCK)
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEMO_INSTALLED): $(DEMO_LOCK) $(INSTALLED)
+	@$(PIP) install --quiet --no-deps --require-hashes -r $(DEMO_LOCK)
+	@touch $@
+
+demo: $(DEMO_INSTALLED) ## build a model, serve it, score a real video clip (no GPU, no download of weights)
+	@$(BIN)/python examples/demo.py
+
+test: $(INSTALLED) ## run the test suite
+	@$(BIN)/python -m pytest
+
+test-all: $(INSTALLED) ## run the test suite with the slow tests
+	@$(BIN)/python -m pytest -m 'not gpu'
+
+fmt: $(INSTALLED) ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
+
+lint: $(INSTALLED) ## check format, lint rules and import contracts
+	@$(BIN)/ruff format --check --quiet . || { echo 'Not formatted: run make fmt' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@PYTHONPATH=protos:engine_builder:daemon:client $(BIN)/lint-imports --no-cache
+
+type: $(INSTALLED) ## check types (mypy --strict)
+	@$(BIN)/mypy
+
+protos: $(INSTALLED) ## generate the Python code of protos/
+	@cd protos && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m grpc_tools.protoc -I. \
+	  --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
+	@rm -f protos/tsnd/v1/model_pb2_grpc.py* protos/tsnd/caffe/net_pb2_grpc.py*
+
+protos-check: protos ## fail when the committed generated code is not what protos/ gives
+	@git diff --exit-code --stat -- protos || { echo 'Generated code differs from protos/: run make protos and commit' >&2; exit 1; }
+
+check: lint type protos-check test-all ## everything CI runs
+
+bench: $(INSTALLED) ## measure the daemon against the bare engine
+	@$(BIN)/python benchmarks/throughput.py
+
+serve: $(INSTALLED) ## serve the packages of ./models
+	@$(BIN)/tsnd --model-repository models
+
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --custom-compile-command 'make lock'
+lock: $(INSTALLED) ## resolve the dependencies anew into exact versions with hashes
+	@$(PIP) install --quiet uv
+	@$(UV_COMPILE) --all-extras pyproject.toml -o $(LOCK)
+	@$(UV_COMPILE) --no-deps requirements/demo.in -o $(DEMO_LOCK)
+
+hooks: $(INSTALLED) ## install the git pre-commit hook
+	@$(BIN)/pre-commit install
+
+clean: ## remove .venv and everything generated that is not committed
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info demo-run

@@ -1,0 +1,1 @@
+"""Offline program `tsn-build`: Caffe models of TSN in, ONNX graphs and model packages out."""

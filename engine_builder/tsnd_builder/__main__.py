@@ -1,0 +1,179 @@
+"""`tsn-build`: parses the command line and prints results and errors; no logic."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tsnd_builder import commands
+from tsnd_builder.errors import BuilderError
+from tsnd_builder.inspect import inspect_path
+from tsnd_builder.layers.batch_norm import BNStorage
+from tsnd_builder.serving_graph import Modality
+
+EXIT_BAD_INPUT = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments; None means those of the process.
+
+    Returns:
+        The exit status: 0, or 2 when an argument or a file is not what it should be.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        print(arguments.run(arguments))
+    except BuilderError as err:
+        print(f"tsn-build: error: {err}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        sys.stderr.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tsn-build", description="Turn Caffe models of TSN into ONNX and model packages."
+    )
+    parser.add_argument("--version", action="version", version=version("tsnd"))
+    commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_convert(commands_)
+    _add_build(commands_)
+    _add_synth(commands_)
+    _add_inspect(commands_)
+    return parser
+
+
+def _add_convert(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "convert", help="Caffe model to ONNX: the network alone, float32 in and out"
+    )
+    _add_caffe_files(parser)
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="M.onnx", help="file to write"
+    )
+    parser.add_argument(
+        "--outputs",
+        default=[],
+        type=_names,
+        metavar="BLOB,BLOB",
+        help="Caffe blobs to return (default: the net's outputs)",
+    )
+    parser.add_argument(
+        "--keep-bn",
+        action="store_true",
+        help="leave batch normalization as nodes of its own instead of folding it",
+    )
+    parser.set_defaults(
+        run=lambda a: commands.convert(
+            _caffe_files(a), a.output, outputs=a.outputs, keep_bn=a.keep_bn
+        )
+    )
+
+
+def _add_build(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("build", help="Caffe model to a package that tsnd serves")
+    _add_caffe_files(parser)
+    parser.add_argument("--labels", required=True, type=Path, help="text file, one class per line")
+    parser.add_argument("--name", required=True, help="name under which the model is served")
+    _add_modality(parser)
+    parser.add_argument(
+        "--crops",
+        type=int,
+        choices=(1, 10),
+        default=1,
+        help="crops per snippet: 1 (centre, fast) or 10 (TSN's test protocol, ten times the "
+        "work) (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--frame-size",
+        type=_size,
+        metavar="HxW",
+        help="height and width of the frames that clients send (default: 256x340 for a network "
+        "of 224, in proportion for others)",
+    )
+    parser.add_argument(
+        "--repository", required=True, type=Path, metavar="DIR", help="model repository of tsnd"
+    )
+    parser.set_defaults(
+        run=lambda a: commands.build(
+            _caffe_files(a),
+            labels=a.labels,
+            name=a.name,
+            modality=a.modality,
+            crops=a.crops,
+            frame_size=a.frame_size,
+            repository=a.repository,
+        )
+    )
+
+
+def _add_synth(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "synth", help="write a Caffe model with random, calibrated weights, to try things out"
+    )
+    parser.add_argument("network", choices=["bn_inception"], help="architecture")
+    _add_modality(parser)
+    parser.add_argument("--classes", type=_positive, default=400, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
+    parser.set_defaults(
+        run=lambda a: commands.synth(a.out, modality=a.modality, classes=a.classes, seed=a.seed)
+    )
+
+
+def _add_inspect(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("inspect", help="print a package or a Caffe model as a table")
+    parser.add_argument("path", type=Path, help="package folder, prototxt or caffemodel")
+    parser.add_argument("--weights", type=Path, help="caffemodel of a prototxt")
+    parser.set_defaults(run=lambda a: inspect_path(a.path, a.weights))
+
+
+def _add_caffe_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prototxt", required=True, type=Path, help="network description")
+    parser.add_argument(
+        "--weights", type=Path, help="caffemodel; only a net without any needs none"
+    )
+    parser.add_argument(
+        "--bn-storage",
+        type=BNStorage,
+        choices=list(BNStorage),
+        default=BNStorage.VARIANCE,
+        help="what the BN layers store: variance (files since 2016-04-27, such as the Kinetics "
+        "models) or inverse-std (files from the four months before) (default: %(default)s)",
+    )
+
+
+def _add_modality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--modality", required=True, type=Modality, choices=list(Modality), help="the stream"
+    )
+
+
+def _caffe_files(arguments: argparse.Namespace) -> commands.CaffeFiles:
+    return commands.CaffeFiles(arguments.prototxt, arguments.weights, arguments.bn_storage)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, separator, width = text.partition("x")
+    if not (separator and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 256x340")
+    return int(height), int(width)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

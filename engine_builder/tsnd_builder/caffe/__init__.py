@@ -1,0 +1,1 @@
+"""Reads Caffe networks: text and binary files into one typed, single-assignment graph."""

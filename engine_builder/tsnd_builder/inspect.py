@@ -1,0 +1,147 @@
+"""Shows what a file or package holds, as a table for people."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tsnd.caffe.net_pb2 import LayerParameter
+from tsnd.v1 import model_pb2 as pb
+from tsnd_builder.assemble import assemble, load_graph
+from tsnd_builder.caffe.graph import Array, Graph, Shape
+from tsnd_builder.caffe.prototxt import read_prototxt
+from tsnd_builder.caffe.weights import Weights, read_weights
+from tsnd_builder.errors import FileUnreadable
+from tsnd_builder.layers.registry import LAYER_SPECS
+from tsnd_builder.layers.spec import LayerSpec
+from tsnd_builder.package import MANIFEST_FILE, read_manifest
+
+_SUFFIX_OF_TEXT = ".prototxt"
+
+
+def inspect_path(path: Path, weights: Path | None = None) -> str:
+    """Describe a model package, a prototxt (with its weights, if given) or a caffemodel.
+
+    Args:
+        path: A package folder, a model's folder (its newest version), or a file.
+        weights: The caffemodel that belongs to a prototxt.
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        BuilderError: When it is none of them, or not valid.
+    """
+    if path.is_dir():
+        return "\n".join(_package_lines(read_manifest(_package_folder(path))))
+    if path.name == MANIFEST_FILE:
+        return "\n".join(_package_lines(read_manifest(path.parent)))
+    if path.suffix == _SUFFIX_OF_TEXT:
+        graph = load_graph(path, weights) if weights else _graph_without_weights(path)
+        return "\n".join(_graph_lines(graph))
+    return "\n".join(_weight_lines(read_weights(path)))
+
+
+def _graph_without_weights(path: Path) -> Graph:
+    """Build the graph of a prototxt whose weights are not at hand."""
+    net = read_prototxt(path, convertible=frozenset(LAYER_SPECS))
+    return assemble(net, _zeros, source=path)
+
+
+def _zeros(
+    spec: LayerSpec, parameters: LayerParameter, bottoms: Sequence[Shape]
+) -> tuple[Array, ...]:
+    """Give a layer weights of the right shapes that take no memory."""
+    zero = np.zeros((), np.float32)
+    return tuple(np.broadcast_to(zero, s) for s in spec.blob_shapes(parameters, bottoms))
+
+
+def _package_folder(path: Path) -> Path:
+    """Return the folder itself if it has a manifest, else its newest version."""
+    if (path / MANIFEST_FILE).exists():
+        return path
+    versions = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    if not versions:
+        raise FileUnreadable(
+            f"{path} is not a model package: it has neither {MANIFEST_FILE} nor version folders. "
+            "Name REPOSITORY/MODEL or REPOSITORY/MODEL/VERSION."
+        )
+    return versions[-1]
+
+
+def _package_lines(manifest: pb.ModelManifest) -> Iterator[str]:
+    pre = manifest.preprocessing
+    modality = pb.Modality.Name(manifest.modality).removeprefix("MODALITY_").lower()
+    yield from _facts(
+        ("model", f"{manifest.name}, version {manifest.version} ({manifest.network})"),
+        ("modality", modality),
+        ("snippets", f"uint8 {list(manifest.input.shape)}"),
+        ("crops", f"{pre.crops_per_snippet} of {pre.crop_size} x {pre.crop_size}"),
+        ("mean", ", ".join(f"{value:g}" for value in dict.fromkeys(pre.mean))),
+        ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:3])}, ..."),
+        ("built", f"{manifest.built_at} with {_versions(manifest)}"),
+    )
+    yield ""
+    outputs = [(o.name, f"float32 {list(o.shape)}", o.caffe_blob) for o in manifest.outputs]
+    yield from _table(("output", "per snippet", "Caffe blob"), outputs)
+    yield ""
+    files = [(a.file, f"{a.size_bytes:,}", a.sha256[:16]) for a in manifest.artifacts]
+    files += [(f"from {source.file}", "", source.sha256[:16]) for source in manifest.sources]
+    yield from _table(("file", "bytes", "sha256 (first 16)"), files)
+
+
+def _versions(manifest: pb.ModelManifest) -> str:
+    return ", ".join(f"{tool} {v}" for tool, v in sorted(manifest.tool_versions.items()))
+
+
+def _graph_lines(graph: Graph) -> Iterator[str]:
+    inputs = ", ".join(f"{value.name} {_shape(value.shape)}" for value in graph.inputs)
+    parameters = sum(blob.size for layer in graph.layers for blob in layer.blobs)
+    yield from _facts(
+        ("net", f"{graph.name or '(no name)'}: {len(graph.layers)} layers under TEST rules"),
+        ("inputs", inputs),
+        ("outputs", ", ".join(graph.outputs)),
+        ("weights", f"{parameters:,} values"),
+    )
+    yield ""
+    rows = [
+        (layer.name, layer.type, ", ".join(_shape(top.shape) for top in layer.tops))
+        for layer in graph.layers
+    ]
+    yield from _table(("layer", "type", "output"), rows)
+
+
+def _weight_lines(weights: Weights) -> Iterator[str]:
+    trained = {name: blobs for name, blobs in weights.blobs.items() if blobs}
+    values = sum(blob.data.size for blobs in trained.values() for blob in blobs)
+    yield from _facts(
+        ("weights", str(weights.path)),
+        ("layers", f"{len(weights.blobs)}, {len(trained)} with weights"),
+        ("values", f"{values:,}"),
+    )
+    yield ""
+    rows = [
+        (
+            name,
+            " ".join(_shape(blob.shape) for blob in blobs),
+            f"{sum(blob.data.size for blob in blobs):,}",
+        )
+        for name, blobs in trained.items()
+    ]
+    yield from _table(("layer", "blobs", "values"), rows)
+
+
+def _shape(shape: Sequence[int | str]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _facts(*facts: tuple[str, str]) -> Iterator[str]:
+    width = max(len(key) for key, _ in facts)
+    for key, value in facts:
+        yield f"{key:<{width}}  {value}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, ["-" * width for width in widths], *rows):
+        yield "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()

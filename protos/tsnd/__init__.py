@@ -1,0 +1,1 @@
+"""Contracts of tsnd: messages between programs and formats of files."""
