@@ -1,0 +1,89 @@
+"""What can go wrong in the daemon, and the gRPC status that each becomes.
+
+    DaemonError
+    ├── RequestError          answered to the client, and only to it
+    │   ├── InvalidSnippet    INVALID_ARGUMENT    does not fit its model
+    │   ├── ModelNotFound     NOT_FOUND           no such model or version here
+    │   ├── QueueFull         RESOURCE_EXHAUSTED  more work than the bounds allow
+    │   ├── DeadlineExpired   DEADLINE_EXCEEDED   dropped before it cost compute
+    │   ├── Draining          UNAVAILABLE         the daemon is about to stop
+    │   └── ExecutionFailed   INTERNAL            the batch failed; details are in the log
+    ├── StartError            ends the start with exit status 2
+    │   ├── SettingsError     a setting that is wrong or does not fit the others
+    │   ├── PackageError      a model package that cannot be served
+    │   └── AddressError      a port that cannot be bound
+    └── ExecutorLost          an executor that cannot go on; ends the process
+
+A message for a client says what came, what was expected and what to do, and nothing of
+the daemon's inside.
+"""
+
+from typing import ClassVar
+
+import grpc
+
+
+class DaemonError(Exception):
+    """Base of everything the daemon reports."""
+
+
+class RequestError(DaemonError):
+    """A request that is refused or failed; carries the status that the client gets."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+
+
+class InvalidSnippet(RequestError):
+    """A snippet that does not fit its model."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class ModelNotFound(RequestError):
+    """A model or version that is not served here."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class QueueFull(RequestError):
+    """A model whose queue has reached its bound."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class DeadlineExpired(RequestError):
+    """A snippet whose deadline passed while it waited."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Draining(RequestError):
+    """New work while the daemon is about to stop."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class ExecutionFailed(RequestError):
+    """A batch that the executor could not run."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class StartError(DaemonError):
+    """A reason not to start."""
+
+
+class SettingsError(StartError):
+    """A setting that is wrong, or does not fit the others."""
+
+
+class PackageError(StartError):
+    """A model package that cannot be served."""
+
+
+class AddressError(StartError):
+    """An address that cannot be bound."""
+
+
+class ExecutorLost(DaemonError):
+    """An executor that cannot go on, such as after a sticky device error."""

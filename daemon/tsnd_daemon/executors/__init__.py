@@ -1,0 +1,1 @@
+"""What runs batches: one file per runtime, all behind one Protocol."""

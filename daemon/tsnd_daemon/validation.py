@@ -1,0 +1,79 @@
+"""Checks snippets from the wire against their model, once; pure functions.
+
+After this room nothing is checked again.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from tsnd.v1 import model_pb2, snippets_pb2
+from tsnd_daemon.errors import InvalidSnippet
+from tsnd_daemon.snippets import Snippet
+
+MAX_ID_LENGTH = 256
+
+_LAYOUTS = {
+    model_pb2.MODALITY_RGB: "[height, width, 3], rows of B, G, R",
+    model_pb2.MODALITY_FLOW: "[2 * stack_depth, height, width], planes x0, y0, x1, y1, ...",
+}
+
+
+class SnippetContract:
+    """What a model demands of a snippet, worked out once from its manifest."""
+
+    def __init__(self, manifest: model_pb2.ModelManifest) -> None:
+        self.model = manifest.name
+        self.modality = manifest.modality
+        self.shape = tuple(manifest.input.shape)
+        self.size_bytes = math.prod(self.shape)
+
+    def validate(self, message: snippets_pb2.Snippet) -> Snippet:
+        """Turn a message into a snippet whose pixels lie in the message's bytes.
+
+        Raises:
+            InvalidSnippet: When its id, modality, shape or pixels do not fit.
+        """
+        if len(message.id) > MAX_ID_LENGTH:
+            raise InvalidSnippet(
+                f"snippet {message.id[:32]!r}...: its id has {len(message.id)} characters, at "
+                f"most {MAX_ID_LENGTH} are allowed."
+            )
+        if message.modality != self.modality:
+            raise InvalidSnippet(
+                f"snippet {message.id!r}: model {self.model!r} takes {_modality(self.modality)} "
+                f"snippets, this one is {_modality(message.modality)}."
+            )
+        if tuple(message.shape) != self.shape:
+            raise InvalidSnippet(
+                f"snippet {message.id!r}: model {self.model!r} takes uint8 of shape "
+                f"{list(self.shape)} ({_LAYOUTS[self.modality]}), got {_shown(message.shape)}. "
+                "Resize or stack before sending; GetModel tells the shape."
+            )
+        if message.WhichOneof("payload") != "raw":
+            raise InvalidSnippet(
+                f"snippet {message.id!r} has no pixels: set raw to {self.size_bytes} bytes."
+            )
+        raw = message.raw
+        if len(raw) != self.size_bytes:
+            raise InvalidSnippet(
+                f"snippet {message.id!r}: shape {list(self.shape)} needs {self.size_bytes} bytes "
+                f"of uint8, raw has {len(raw)}."
+            )
+        return Snippet(message.id, np.frombuffer(raw, np.uint8).reshape(self.shape))
+
+
+def _modality(value: int) -> str:
+    """Return the name of a modality, also of one that the enum does not have."""
+    try:
+        name = model_pb2.Modality.Name(model_pb2.Modality.ValueType(value))
+    except ValueError:
+        return f"of unknown modality {value}"
+    return name.removeprefix("MODALITY_").lower()
+
+
+def _shown(shape: Iterable[int]) -> str:
+    """Show a shape from outside, however long it is."""
+    dims = list(shape)
+    return str(dims) if len(dims) <= 8 else f"{len(dims)} axes"
