@@ -21,7 +21,7 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(f"tsnd needs Python 3.11 or newer; {sys.executable} is {v}. Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'This Python cannot create virtual environments. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'Setting up $(VENV) (about a minute, once)'
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --no-deps --require-hashes -r $(LOCK)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

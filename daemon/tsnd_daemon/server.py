@@ -30,6 +30,9 @@ from tsnd_daemon.validation import SnippetContract
 
 _MIN_MESSAGE_BYTES = 4 * 1024 * 1024
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
+# A client that is still sending when its connection closes loses the replies it has not
+# read. So connections outlive the last reply long enough for clients to see the end.
+_LINGER_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +138,12 @@ class Server:
             await self._stop.wait()
             logger.info("draining: answering what has been accepted")
             await health_service.enter_graceful_shutdown()
-            service.drain()
-            await server.stop(self._settings.drain_grace_s)
+            try:
+                async with asyncio.timeout(self._settings.drain_grace_s):
+                    if await service.drain():
+                        await asyncio.sleep(_LINGER_S)
+            except TimeoutError:
+                logger.warning("drain_grace_s is over; what is left is cut off")
         finally:
             await server.stop(None)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -73,20 +73,45 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         self._max_in_flight = max_in_flight_per_stream
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._open_calls = 0
+        self._all_answered = asyncio.Event()
 
-    def drain(self) -> None:
-        """Accept nothing more: open streams stop reading, answer what they hold, and end."""
+    async def drain(self) -> bool:
+        """Accept nothing more, and wait until all that was accepted is answered.
+
+        Open streams stop reading, answer what they hold, and end with UNAVAILABLE; so does
+        every new call.
+
+        Returns:
+            Whether anyone had to be answered.
+        """
         self._draining = True
         for reader in self._readers:
             reader.cancel()
+        if not self._open_calls:
+            return False
+        await self._all_answered.wait()
+        return True
+
+    @contextlib.contextmanager
+    def _open_call(self) -> Iterator[None]:
+        """Count a call that `drain` must wait for."""
+        self._open_calls += 1
+        try:
+            yield
+        finally:
+            self._open_calls -= 1
+            if not self._open_calls:
+                self._all_answered.set()
 
     async def Score(
         self, request: snippets_pb2.ScoreRequest, context: Context
     ) -> snippets_pb2.ScoreResponse:
         """Score one snippet."""
         try:
-            manifest, scores = self._accept(request, _deadline_ns(context))
-            return score_response(request.snippet.id, manifest, await scores)
+            with self._open_call():
+                manifest, scores = self._accept(request, _deadline_ns(context))
+                return score_response(request.snippet.id, manifest, await scores)
         except RequestError as err:
             self._metrics.rejected.labels(err.code.name).inc()
             raise
@@ -102,7 +127,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         self._readers.add(reader)
         if self._draining:
             reader.cancel()
-        with self._metrics.streams.track_inprogress():
+        with self._metrics.streams.track_inprogress(), self._open_call():
             try:
                 while (item := await accepted.get()) is not None:
                     await context.write(await self._reply(item))

@@ -1,0 +1,227 @@
+"""How much of the bare engine's throughput does the daemon deliver, and at what latency?
+
+Two questions, each answered in turns (A B A B ...) so that a drifting machine hits both:
+
+- engine: the same package in a bare ONNX Runtime session and behind the daemon;
+- daemon: the daemon with its synthetic executor, that is without any engine.
+
+Clients run in this process and share the machine's cores with the daemon. Load is closed
+loop: each stream keeps a fixed number of snippets in flight.
+
+    make bench
+    python benchmarks/throughput.py --rounds 5 --seconds 10 --json out.json
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from tsnd_client import AsyncClient, SnippetScores
+
+BIN = Path(sys.executable).parent
+MODEL = "bench"
+BATCH = 8
+SHAPE = (256, 340, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measurement; latencies as a client sees them, milliseconds."""
+
+    name: str
+    snippets_per_s: float
+    mean_batch: float
+    p50_ms: float
+    p99_ms: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print a table, write JSON if asked to."""
+    options = parse(argv)
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, *SHAPE), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        repository = build_model(Path(folder), options.crops)
+        runs = [
+            run for _ in range(options.rounds) for run in one_round(repository, pixels, options)
+        ]
+    report(runs, options)
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each measurement")
+    parser.add_argument("--streams", type=int, default=8, help="concurrent streams")
+    parser.add_argument("--in-flight", type=int, default=4, help="unanswered snippets per stream")
+    parser.add_argument("--crops", type=int, choices=(1, 10), default=1)
+    parser.add_argument("--json", type=Path, help="file for the raw numbers")
+    return parser.parse_args(argv)
+
+
+def build_model(folder: Path, crops: int) -> Path:
+    """Build a BN-Inception RGB package with random weights."""
+    caffe, repository = folder / "caffe", folder / "models"
+    tsn_build("synth", "bn_inception", "--modality", "rgb", "--out", caffe)
+    tsn_build(
+        "build", "--prototxt", caffe / "deploy.prototxt", "--weights", caffe / "weights.caffemodel",
+        "--labels", caffe / "labels.txt", "--modality", "rgb", "--crops", str(crops),
+        "--name", MODEL, "--repository", repository,
+    )  # fmt: skip
+    return repository
+
+
+def tsn_build(*arguments: str | Path) -> None:
+    subprocess.run([BIN / "tsn-build", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def one_round(
+    repository: Path, pixels: npt.NDArray[np.uint8], options: argparse.Namespace
+) -> list[Run]:
+    return [
+        run_bare(repository, pixels, options.seconds),
+        asyncio.run(run_daemon("daemon, onnxruntime", "onnxruntime", repository, pixels, options)),
+        asyncio.run(run_daemon("daemon, no engine", "synthetic", repository, pixels, options)),
+    ]
+
+
+def run_bare(repository: Path, pixels: npt.NDArray[np.uint8], seconds: float) -> Run:
+    """Run full batches back to back in a bare session."""
+    path = repository / MODEL / "1" / "model.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session.run(None, {"snippets": pixels})
+    durations = []
+    start = time.perf_counter()
+    while (began := time.perf_counter()) - start < seconds:
+        session.run(None, {"snippets": pixels})
+        durations.append(time.perf_counter() - began)
+    rate = BATCH * len(durations) / sum(durations)
+    return summarize("bare session", rate, [BATCH], durations)
+
+
+async def run_daemon(
+    name: str,
+    executor: str,
+    repository: Path,
+    pixels: npt.NDArray[np.uint8],
+    options: argparse.Namespace,
+) -> Run:
+    """Load a daemon in a process of its own with concurrent streams."""
+    async with daemon(repository, executor) as target:
+        begun = time.perf_counter()
+        until = begun + options.seconds
+        streams = await asyncio.gather(
+            *(one_stream(target, pixels, until, options.in_flight) for _ in range(options.streams))
+        )
+        elapsed = time.perf_counter() - begun
+    latencies = [latency for stream in streams for latency, _ in stream]
+    batches = [batch for stream in streams for _, batch in stream]
+    return summarize(name, len(latencies) / elapsed, batches, latencies)
+
+
+@asynccontextmanager
+async def daemon(repository: Path, executor: str) -> AsyncIterator[str]:
+    process = await asyncio.create_subprocess_exec(
+        BIN / "tsnd", "--model-repository", repository, "--port", "0", "--metrics-port", "0",
+        "--executor", executor, "--max-batch-size", str(BATCH), "--log-level", "WARNING",
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        line = (await process.stdout.readline()).decode() if process.stdout else ""
+        yield line.split("grpc=")[1].split()[0]
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def one_stream(
+    target: str, pixels: npt.NDArray[np.uint8], until: float, in_flight: int
+) -> list[tuple[float, int]]:
+    """Stream snippets until a point in time; returns (latency in s, batch size) of each."""
+    sent: dict[str, float] = {}
+
+    async def snippets() -> AsyncIterator[tuple[str, npt.NDArray[np.uint8]]]:
+        index = 0
+        while (now := time.perf_counter()) < until:
+            sent[str(index)] = now
+            yield str(index), pixels[index % BATCH]
+            index += 1
+
+    answers = []
+    async with AsyncClient(target, max_in_flight=in_flight) as client:
+        async for result in client.score_stream(await client.model(MODEL), snippets()):
+            if not isinstance(result, SnippetScores):
+                raise result
+            answers.append((time.perf_counter() - sent.pop(result.snippet_id), result.batch_size))
+    return answers
+
+
+def summarize(name: str, rate: float, batches: Sequence[int], latencies_s: Sequence[float]) -> Run:
+    """Reduce one measurement; `batches` has an entry per snippet, so its mean is harmonic."""
+    executions = sum(1 / batch for batch in batches)
+    p50, p99 = np.percentile(latencies_s, [50, 99]) * 1e3
+    return Run(name, rate, len(batches) / executions, float(p50), float(p99))
+
+
+def report(runs: Sequence[Run], options: argparse.Namespace) -> None:
+    """Print medians, the ratio round by round, and where it was measured."""
+    by_name = {run.name: [r for r in runs if r.name == run.name] for run in runs}
+    machine = {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("onnxruntime", "grpcio", "tsnd")},
+    }
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    print(
+        f"BN-Inception rgb, {options.crops} crop(s); {options.streams} streams with "
+        f"{options.in_flight} snippets of 261 KB in flight each; median of {options.rounds} rounds "
+        f"of {options.seconds:g} s\n"
+    )
+    print(
+        f"{'':<22}{'snippets/s':>11}{'(min..max)':>18}{'mean batch':>11}{'p50 ms':>9}{'p99 ms':>9}"
+    )
+    for name, group in by_name.items():
+        rates = [run.snippets_per_s for run in group]
+        columns = [median(group, field) for field in ("mean_batch", "p50_ms", "p99_ms")]
+        print(
+            f"{name:<22}{statistics.median(rates):>11.1f}{f'({min(rates):.1f}..{max(rates):.1f})':>18}"
+            f"{columns[0]:>11.1f}{columns[1]:>9.0f}{columns[2]:>9.0f}"
+        )
+    bare, served, *_ = by_name.values()
+    ratios = [b.snippets_per_s / a.snippets_per_s for a, b in zip(bare, served, strict=True)]
+    print(f"\ndaemon / bare session, round by round: {', '.join(f'{r:.2f}' for r in ratios)}")
+    if options.json:
+        text = json.dumps({"machine": machine, "runs": [asdict(run) for run in runs]}, indent=2)
+        options.json.write_text(text)
+
+
+def median(runs: Sequence[Run], field: str) -> float:
+    return float(statistics.median(getattr(run, field) for run in runs))
+
+
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

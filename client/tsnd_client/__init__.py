@@ -1,0 +1,47 @@
+"""Client of a tsnd daemon: scores for the snippets of video streams.
+
+Frames of video files are in `tsnd_client.video`, which needs the extra tsnd[video].
+"""
+
+from tsnd_client.client import AsyncClient, Client
+from tsnd_client.consensus import mean_over_snippets, softmax, top_k
+from tsnd_client.errors import (
+    BadReply,
+    CallFailed,
+    ClientError,
+    DaemonUnavailable,
+    FrameMismatch,
+    InputError,
+    MissingExtra,
+    ModelNotFound,
+    OutputError,
+    SnippetRejected,
+    StreamInterrupted,
+    VideoError,
+)
+from tsnd_client.messages import Modality, ModelInfo, ModelSummary, SnippetScores, StreamResult
+
+__all__ = [
+    "AsyncClient",
+    "BadReply",
+    "CallFailed",
+    "Client",
+    "ClientError",
+    "DaemonUnavailable",
+    "FrameMismatch",
+    "InputError",
+    "MissingExtra",
+    "Modality",
+    "ModelInfo",
+    "ModelNotFound",
+    "ModelSummary",
+    "OutputError",
+    "SnippetRejected",
+    "SnippetScores",
+    "StreamInterrupted",
+    "StreamResult",
+    "VideoError",
+    "mean_over_snippets",
+    "softmax",
+    "top_k",
+]

@@ -1,0 +1,95 @@
+"""One stream over gRPC's asyncio API: two tasks send and receive while results are awaited.
+
+input ──► writer task ──► daemon ──► reader task ──► inbox ──► results
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import grpc
+
+from tsnd.v1 import snippets_pb2
+from tsnd_client.in_flight import InFlight, NamedPixels, StreamEnd
+from tsnd_client.messages import StreamResult
+
+if TYPE_CHECKING:
+    # The generated code has this class for type checkers only.
+    from tsnd.v1.snippets_pb2_grpc import SnippetServiceAsyncStub
+
+_Call = grpc.aio.StreamStreamCall[snippets_pb2.ScoreRequest, snippets_pb2.ScoreStreamResponse]
+_Inbox = asyncio.Queue[snippets_pb2.ScoreStreamResponse | StreamEnd]
+
+# The details of the status that grpc.aio makes up when a write fails.
+_FAILED_WRITE = "Internal error from Core"
+
+
+async def stream_results(
+    stub: "SnippetServiceAsyncStub",
+    in_flight: InFlight,
+    snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
+    *,
+    max_in_flight: int,
+    deadline_s: float | None,
+) -> AsyncGenerator[StreamResult, None]:
+    """Send snippets and yield their results; `AsyncClient.score_stream` tells the rest."""
+    inbox: _Inbox = asyncio.Queue()
+    slots = asyncio.Semaphore(max_in_flight)
+    call = stub.ScoreStream(timeout=deadline_s)
+    tasks = (
+        asyncio.create_task(_write(call, in_flight.requests_async(snippets), slots)),
+        asyncio.create_task(_read(call, inbox)),
+    )
+    try:
+        while not isinstance(reply := await inbox.get(), StreamEnd):
+            slots.release()
+            yield in_flight.settle(reply)
+        in_flight.finish(reply)
+    finally:
+        call.cancel()
+        for task in tasks:
+            task.cancel()
+        # A failed write shows in the call's end, too; that was read from the inbox.
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _write(
+    call: _Call,
+    requests: AsyncGenerator[snippets_pb2.ScoreRequest, None],
+    slots: asyncio.Semaphore,
+) -> None:
+    """Send requests; a slot is taken before each is pulled from the input."""
+    async with aclosing(requests):
+        await slots.acquire()
+        async for request in requests:
+            await call.write(request)
+            await slots.acquire()
+    await call.done_writing()
+
+
+async def _read(call: _Call, inbox: _Inbox) -> None:
+    """Move a call's replies, then its end, into a queue.
+
+    Reading on while the caller is busy matters: gRPC tells the call's status only after
+    the last reply, and a write that fails before that replaces the status for good. By
+    iteration, not by call.read(): that loses the replies still unread after such a write.
+    """
+    end = StreamEnd(grpc.StatusCode.CANCELLED, "the client was closed")
+    try:
+        async for reply in call:
+            inbox.put_nowait(reply)
+        end = StreamEnd()
+    except grpc.RpcError as err:
+        end = _to_end(err.code(), err.details() or "")
+    finally:
+        inbox.put_nowait(end)
+
+
+def _to_end(code: grpc.StatusCode, details: str) -> StreamEnd:
+    if details == _FAILED_WRITE:
+        # The true status is lost. A daemon that stops is the likely reason.
+        return StreamEnd(
+            grpc.StatusCode.UNAVAILABLE, "the stream was closed while a snippet was being sent"
+        )
+    return StreamEnd(code, details)

@@ -1,0 +1,140 @@
+"""`tsn`: ask a tsnd daemon for its models, or have it score a video.
+
+Exit status: 0 when all went well, 1 when something failed on the way, 2 for input that
+cannot be used, 130 after Ctrl-C, 141 when the reader of our output went away.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tsnd_client.client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET, Client
+from tsnd_client.errors import ClientError, InputError
+from tsnd_client.report import model_lines
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tsn` and return its exit status.
+
+    Args:
+        argv: Arguments after the program's name; None takes them from the command line.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except ClientError as err:
+        print(f"tsn: error: {err}", file=sys.stderr)
+        return 2 if isinstance(err, InputError) else 1
+    except KeyboardInterrupt:
+        print("tsn: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; that must not fail a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(prog="tsn", description="Client of a tsnd daemon.")
+    parser.add_argument("--version", action="version", version=f"tsn {version('tsnd')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_models_arguments(
+        commands.add_parser("models", help="list the models that the daemon serves")
+    )
+    _add_score_arguments(
+        commands.add_parser(
+            "score",
+            help="score the frames of a video file",
+            description="Score frames of a video file with an rgb model, one snippet per frame.",
+        )
+    )
+    return parser
+
+
+def run_models(args: argparse.Namespace) -> int:
+    """Print the models that the daemon serves."""
+    with Client(args.target) as client:
+        models = client.models()
+    if args.json:
+        print(json.dumps([dataclasses.asdict(model) for model in models], indent=2))
+    else:
+        print(*model_lines(models), sep="\n")
+    return 0
+
+
+def run_score(args: argparse.Namespace) -> int:
+    """Score a video and print the result."""
+    from tsnd_client import score_video  # noqa: PLC0415 -- needs an extra that may be missing
+
+    names = [field.name for field in dataclasses.fields(score_video.Job)]
+    return score_video.run(score_video.Job(**{name: getattr(args, name) for name in names}))
+
+
+def _add_models_arguments(models: argparse.ArgumentParser) -> None:
+    _add_target(models)
+    models.add_argument("--json", action="store_true", help="print a JSON list instead of text")
+    models.set_defaults(run=run_models)
+
+
+def _add_score_arguments(score: argparse.ArgumentParser) -> None:
+    score.add_argument("video", type=Path, metavar="VIDEO", help="video file to score")
+    score.add_argument("--model", required=True, metavar="NAME", help="model to score it with")
+    _add_target(score)
+    score.add_argument(
+        "--stride",
+        type=_positive,
+        default=5,
+        metavar="FRAMES",
+        help="score every how many frames; 1 scores them all (default: %(default)s)",
+    )
+    score.add_argument(
+        "--top",
+        type=_positive,
+        default=5,
+        metavar="CLASSES",
+        help="best classes to print per snippet and for the video (default: %(default)s)",
+    )
+    score.add_argument(
+        "--max-in-flight",
+        type=_positive,
+        default=DEFAULT_MAX_IN_FLIGHT,
+        metavar="SNIPPETS",
+        help="snippets sent and not answered; more of them let the daemon form larger batches, "
+        "fewer take less memory (default: %(default)s)",
+    )
+    score.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write every snippet's scores to FILE.jsonl or, with features, to FILE.npz",
+    )
+    score.add_argument(
+        "--features", action="store_true", help="write the features to FILE.jsonl, too"
+    )
+    score.add_argument(
+        "--quiet", action="store_true", help="print the result of the whole video alone"
+    )
+    score.set_defaults(run=run_score)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target",
+        default=DEFAULT_TARGET,
+        metavar="HOST:PORT",
+        help="where the daemon listens (default: %(default)s)",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)

@@ -1,0 +1,285 @@
+"""The two clients of a tsnd daemon: one for plain code, one for asyncio.
+
+They differ in who waits. `Client` pulls a stream's input in the caller's own thread,
+between two results; `AsyncClient` pulls it in a task, while results are awaited.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from tsnd.v1 import snippets_pb2
+from tsnd.v1.snippets_pb2_grpc import SnippetServiceStub
+from tsnd_client import async_stream, sync_stream
+from tsnd_client.in_flight import InFlight, NamedPixels
+from tsnd_client.messages import (
+    ModelInfo,
+    ModelSummary,
+    SnippetScores,
+    StreamResult,
+    from_response,
+    from_status,
+    to_model_info,
+    to_model_summaries,
+    to_request,
+)
+
+DEFAULT_TARGET = "127.0.0.1:8001"
+DEFAULT_MAX_IN_FLIGHT = 16
+DEFAULT_DEADLINE_S = 30.0
+
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    # A proxy that the environment sets for the web seldom leads to the daemon.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Client:
+    """Scores snippets with a daemon; a context manager.
+
+    Threads may share one client; each stream belongs to the thread that iterates over it.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        deadline_s: float | None = DEFAULT_DEADLINE_S,
+    ) -> None:
+        """Prepare a connection; it is made by the first call.
+
+        Args:
+            target: HOST:PORT of the daemon.
+            max_in_flight: Most snippets of one stream that are sent and not answered.
+            deadline_s: Longest a call may take, seconds; None is for ever. A stream has
+                its own, see `score_stream`.
+
+        Raises:
+            ValueError: `max_in_flight` is less than 1.
+        """
+        self._target = target
+        self._max_in_flight = _require_positive(max_in_flight)
+        self._deadline_s = deadline_s
+        self._models: dict[str, ModelInfo] = {}
+        self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._stub = SnippetServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and every call on it."""
+        self._channel.close()
+
+    def models(self) -> tuple[ModelSummary, ...]:
+        """List the models that the daemon serves, sorted by name.
+
+        Raises:
+            DaemonUnavailable: No daemon answered.
+            CallFailed: The daemon answered with another status.
+        """
+        with _client_errors(self._target):
+            response = self._stub.ListModels(
+                snippets_pb2.ListModelsRequest(), timeout=self._deadline_s
+            )
+        return to_model_summaries(response)
+
+    def model(self, name: str) -> ModelInfo:
+        """Describe a model. The daemon is asked once per name and client.
+
+        Raises:
+            ModelNotFound: The daemon does not serve it.
+            DaemonUnavailable: No daemon answered.
+            CallFailed: The daemon answered with another status.
+        """
+        if name not in self._models:
+            request = snippets_pb2.GetModelRequest(name=name)
+            with _client_errors(self._target, model=name):
+                response = self._stub.GetModel(request, timeout=self._deadline_s)
+            self._models[name] = to_model_info(response)
+        return self._models[name]
+
+    def score(
+        self, model: ModelInfo, pixels: npt.NDArray[np.uint8], snippet_id: str = ""
+    ) -> SnippetScores:
+        """Score one snippet.
+
+        Args:
+            model: The model to score it with.
+            pixels: uint8 of `model.snippet_shape`: rgb [H, W, 3] in BGR order, flow
+                [2 * stack_depth, H, W] as planes x0, y0, x1, y1, ...
+            snippet_id: The caller's name for it, at most 256 characters.
+
+        Raises:
+            FrameMismatch: The pixels have another shape or dtype.
+            SnippetRejected: The daemon did not score it.
+            ModelNotFound: The daemon no longer serves this model or version.
+            DaemonUnavailable: No daemon answered.
+            CallFailed: The daemon answered with another status.
+        """
+        request = to_request(model, snippet_id, pixels)
+        with _client_errors(self._target, model=model.name, snippet_id=snippet_id):
+            response = self._stub.Score(request, timeout=self._deadline_s)
+        return from_response(model, snippet_id, response)
+
+    def score_stream(
+        self,
+        model: ModelInfo,
+        snippets: Iterable[NamedPixels],
+        *,
+        deadline_s: float | None = None,
+    ) -> Generator[StreamResult, None, None]:
+        """Score the snippets of one stream, in order.
+
+        The call starts with the first result that is asked for. Between two results the
+        input is pulled in the caller's thread, until a reply has come or `max_in_flight`
+        snippets are unanswered. So a live feed gets each result when its next snippet
+        arrives; `AsyncClient` gives it at once.
+
+        Close the iterator to cancel the call: leaving a `for` loop does, unless the
+        iterator is kept in a variable.
+
+        Args:
+            model: The model to score them with.
+            snippets: Pairs of snippet id and pixels; both as `score` takes them.
+            deadline_s: Longest the whole stream may take, seconds; None is for ever.
+
+        Returns:
+            An iterator over one result per snippet: its scores, or a `SnippetRejected` in
+            their place.
+
+        Raises:
+            Exception: What the input raised, unchanged, after the results of the
+                snippets before it.
+            FrameMismatch: The input gave pixels that the model does not take; likewise.
+            StreamInterrupted: The daemon ended the stream early.
+            DaemonUnavailable: No daemon answered.
+            BadReply: The daemon answered out of order, or with outputs not the model's.
+        """
+        return sync_stream.stream_results(
+            self._stub,
+            InFlight(model, self._target),
+            snippets,
+            max_in_flight=self._max_in_flight,
+            deadline_s=deadline_s,
+        )
+
+
+class AsyncClient:
+    """Scores snippets with a daemon, on asyncio; an async context manager.
+
+    Make it inside the running event loop, and use it there only.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        deadline_s: float | None = DEFAULT_DEADLINE_S,
+    ) -> None:
+        """Prepare a connection; arguments and errors are those of `Client`."""
+        self._target = target
+        self._max_in_flight = _require_positive(max_in_flight)
+        self._deadline_s = deadline_s
+        self._models: dict[str, ModelInfo] = {}
+        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._stub = SnippetServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection and every call on it."""
+        await self._channel.close()
+
+    async def models(self) -> tuple[ModelSummary, ...]:
+        """List the models that the daemon serves; see `Client.models`."""
+        with _client_errors(self._target):
+            response = await self._stub.ListModels(
+                snippets_pb2.ListModelsRequest(), timeout=self._deadline_s
+            )
+        return to_model_summaries(response)
+
+    async def model(self, name: str) -> ModelInfo:
+        """Describe a model, asking the daemon once; see `Client.model`."""
+        if name not in self._models:
+            request = snippets_pb2.GetModelRequest(name=name)
+            with _client_errors(self._target, model=name):
+                response = await self._stub.GetModel(request, timeout=self._deadline_s)
+            self._models[name] = to_model_info(response)
+        return self._models[name]
+
+    async def score(
+        self, model: ModelInfo, pixels: npt.NDArray[np.uint8], snippet_id: str = ""
+    ) -> SnippetScores:
+        """Score one snippet; arguments and errors are those of `Client.score`."""
+        request = to_request(model, snippet_id, pixels)
+        with _client_errors(self._target, model=model.name, snippet_id=snippet_id):
+            response = await self._stub.Score(request, timeout=self._deadline_s)
+        return from_response(model, snippet_id, response)
+
+    def score_stream(
+        self,
+        model: ModelInfo,
+        snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
+        *,
+        deadline_s: float | None = None,
+    ) -> AsyncGenerator[StreamResult, None]:
+        """Score the snippets of one stream, in order.
+
+        Results and errors are those of `Client.score_stream`. The input is pulled in a
+        task, whenever fewer than `max_in_flight` snippets are unanswered or not yet taken
+        from this iterator. A plain iterable is pulled on the event loop, so it should be
+        quick.
+
+        Close the iterator to cancel the call at once: `async with aclosing(...)`. After
+        a mere `break` the event loop does that, a little later.
+
+        Args:
+            model: The model to score them with.
+            snippets: Pairs of snippet id and pixels; both as `score` takes them.
+            deadline_s: Longest the whole stream may take, seconds; None is for ever.
+
+        Returns:
+            An iterator over one result per snippet: its scores, or a `SnippetRejected` in
+            their place.
+        """
+        return async_stream.stream_results(
+            self._stub,
+            InFlight(model, self._target),
+            snippets,
+            max_in_flight=self._max_in_flight,
+            deadline_s=deadline_s,
+        )
+
+
+@contextmanager
+def _client_errors(
+    target: str, *, model: str = "", snippet_id: str | None = None
+) -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as err:
+        raise from_status(err, target=target, model=model, snippet_id=snippet_id) from err
+
+
+def _require_positive(max_in_flight: int) -> int:
+    if max_in_flight < 1:
+        raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
+    return max_in_flight

@@ -1,0 +1,58 @@
+"""The lines that `tsn` prints: values in, text out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tsnd_client.consensus import mean_over_snippets, softmax, top_k
+from tsnd_client.errors import SnippetRejected
+from tsnd_client.messages import ModelInfo, ModelSummary
+from tsnd_client.results import ScoredSnippet
+
+
+def model_lines(models: Sequence[ModelSummary]) -> list[str]:
+    """Say what a daemon serves, one model per line."""
+    if not models:
+        return ["no models are being served"]
+    width = max(len(model.name) for model in models)
+    return [
+        f"{model.name:<{width}}  version {model.version}  {model.modality:<4}  "
+        f"{model.classes} classes"
+        for model in models
+    ]
+
+
+def header_line(model: ModelInfo, top: int) -> str:
+    """Say what the lines per snippet hold."""
+    return (
+        f"{model.name} version {model.version}: top {min(top, len(model.labels))} of "
+        f"{len(model.labels)} classes per snippet (softmax of its scores)"
+    )
+
+
+def snippet_line(snippet: ScoredSnippet, labels: Sequence[str], top: int) -> str:
+    """Put one snippet's place and best classes on a line."""
+    best = ", ".join(_best_classes(snippet.scores, labels, top))
+    return f"{snippet.time_s:8.2f} s  frame {snippet.frame_index:6d}  {best}"
+
+
+def video_lines(snippets: Sequence[ScoredSnippet], labels: Sequence[str], top: int) -> list[str]:
+    """Give the best classes of the whole video; needs at least one snippet."""
+    mean = mean_over_snippets([snippet.scores for snippet in snippets])
+    title = f"whole video (mean of the scores of {len(snippets)} snippets, then softmax)"
+    return [title, *(f"  {line}" for line in _best_classes(mean, labels, top))]
+
+
+def speed_line(snippets: int, elapsed_s: float) -> str:
+    """Say how many snippets took how long."""
+    return f"{snippets} snippets in {elapsed_s:.2f} s, {snippets / elapsed_s:.1f} snippets/s"
+
+
+def rejection_line(rejected: Sequence[SnippetRejected], sent: int) -> str:
+    """Count the snippets that were not scored and give the first reason."""
+    return f"{len(rejected)} of {sent} snippets were not scored; the first: {rejected[0]}"
+
+
+def _best_classes(scores: npt.NDArray[np.float32], labels: Sequence[str], top: int) -> list[str]:
+    return [f"{labels[index]} {value:.1%}" for index, value in top_k(softmax(scores), top)]

@@ -1,0 +1,164 @@
+"""`tsn score`: decode a video, score its frames, print and keep what comes back.
+
+Needs the extra tsnd[video]; cli.py imports this file only when the command is run.
+Everything is printed through tqdm, which keeps its progress bar below the text.
+"""
+
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tsnd_client.client import Client
+from tsnd_client.errors import InputError, MissingExtra, SnippetRejected
+from tsnd_client.in_flight import NamedPixels
+from tsnd_client.messages import Modality, ModelInfo
+from tsnd_client.report import (
+    header_line,
+    rejection_line,
+    snippet_line,
+    speed_line,
+    video_lines,
+)
+from tsnd_client.results import ScoredSnippet, check_destination, write_results
+from tsnd_client.video import Frame, probe, read_frames, resize_bgr
+
+try:
+    from tqdm import tqdm
+except ImportError as err:
+    raise MissingExtra(
+        f"`tsn score` needs packages that are not there ({err}): pip install 'tsnd[video]'"
+    ) from err
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What `tsn score` was asked to do.
+
+    Attributes:
+        video: The file to score.
+        model: Name of the model.
+        target: HOST:PORT of the daemon.
+        stride: Every how many frames one is scored.
+        top: Classes to print per line.
+        max_in_flight: Most snippets sent and not answered.
+        out: Where to write results, if anywhere.
+        features: Whether a `.jsonl` file holds the features.
+        quiet: Whether to print the whole video's result alone.
+    """
+
+    video: Path
+    model: str
+    target: str
+    stride: int
+    top: int
+    max_in_flight: int
+    out: Path | None
+    features: bool
+    quiet: bool
+
+
+def run(job: Job) -> int:
+    """Do it all; return the exit status.
+
+    Raises:
+        ClientError: The input, the daemon or the results file was not usable.
+    """
+    if job.out:
+        check_destination(job.out)
+    frames = probe(job.video).frames
+    with Client(job.target, max_in_flight=job.max_in_flight) as client:
+        model = client.model(job.model)
+        _require_rgb(model)
+        started_s = time.monotonic()
+        scored, rejected = _score(job, client, model, frames)
+        elapsed_s = time.monotonic() - started_s
+    if job.out and scored:
+        write_results(job.out, scored, model.labels, with_features=job.features)
+    _print_summary(job, model, scored, elapsed_s)
+    if rejected:
+        _complain(f"error: {rejection_line(rejected, len(scored) + len(rejected))}")
+    return 1 if rejected else 0
+
+
+def score_frames(
+    client: Client, model: ModelInfo, frames: Iterable[Frame]
+) -> Iterator[ScoredSnippet | SnippetRejected]:
+    """Score frames of any size with an rgb model, in order; see `Client.score_stream`."""
+    places: deque[tuple[int, float]] = deque()
+
+    def snippets() -> Iterator[NamedPixels]:
+        for frame in frames:
+            places.append((frame.index, frame.time_s))
+            pixels = resize_bgr(frame.bgr, model.frame_width, model.frame_height)
+            yield f"frame/{frame.index}", pixels
+
+    with closing(client.score_stream(model, snippets())) as results:
+        for result in results:
+            place = places.popleft()
+            if isinstance(result, SnippetRejected):
+                yield result
+            else:
+                yield ScoredSnippet(result.snippet_id, *place, result.scores, result.features)
+
+
+def _require_rgb(model: ModelInfo) -> None:
+    if model.modality is not Modality.RGB:
+        raise InputError(
+            f"model {model.name!r} takes {model.modality} snippets, but `tsn score` makes rgb "
+            "snippets only, one frame each. Send flow stacks with the library: "
+            "tsnd_client.Client().score_stream(model, snippets), pixels uint8 "
+            f"{list(model.snippet_shape)}."
+        )
+
+
+def _score(
+    job: Job, client: Client, model: ModelInfo, total_frames: int | None
+) -> tuple[list[ScoredSnippet], list[SnippetRejected]]:
+    scored: list[ScoredSnippet] = []
+    rejected: list[SnippetRejected] = []
+    broken: list[str] = []
+    frames = read_frames(job.video, job.stride, on_broken=broken.append)
+    with _progress(job, total_frames) as progress:
+        _print(job, header_line(model, job.top))
+        for result in score_frames(client, model, frames):
+            progress.update()
+            if isinstance(result, SnippetRejected):
+                rejected.append(result)
+            else:
+                scored.append(result)
+                _print(job, snippet_line(result, model.labels, job.top))
+    if broken:
+        _complain(f"warning: skipped {len(broken)} broken frames; the first: {broken[0]}")
+    return scored, rejected
+
+
+def _progress(job: Job, total_frames: int | None) -> "tqdm[NoReturn]":
+    snippets = total_frames and math.ceil(total_frames / job.stride)
+    # disable=None shows the bar on a terminal only.
+    return tqdm(total=snippets, unit=" snippets", leave=False, disable=job.quiet or None)
+
+
+def _print_summary(
+    job: Job, model: ModelInfo, scored: Sequence[ScoredSnippet], elapsed_s: float
+) -> None:
+    if scored:
+        for line in video_lines(scored, model.labels, job.top):
+            tqdm.write(line)
+    tqdm.write(speed_line(len(scored), elapsed_s))
+
+
+def _print(job: Job, line: str) -> None:
+    if not job.quiet:
+        tqdm.write(line)
+        # A pipe should see each line as it comes.
+        sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    tqdm.write(f"tsn: {text}", file=sys.stderr)

@@ -1,0 +1,62 @@
+import grpc
+import numpy as np
+
+from tsnd_client import report
+from tsnd_client.errors import SnippetRejected
+from tsnd_client.messages import Modality, ModelSummary
+from tsnd_client.results import ScoredSnippet
+
+LABELS = ("walk", "run", "jump")
+
+
+def snippet(scores):
+    return ScoredSnippet("frame/50", 50, 2.0, np.array(scores, np.float32), np.empty(0, np.float32))
+
+
+def test_models_are_listed_in_aligned_columns():
+    lines = report.model_lines(
+        [ModelSummary("a", 1, Modality.RGB, 101), ModelSummary("long", 2, Modality.FLOW, 20)]
+    )
+
+    assert lines == [
+        "a     version 1  rgb   101 classes",
+        "long  version 2  flow  20 classes",
+    ]
+
+
+def test_no_models_is_said_in_words():
+    assert report.model_lines([]) == ["no models are being served"]
+
+
+def test_a_snippet_takes_one_line():
+    line = report.snippet_line(snippet([0, np.log(3), -99]), LABELS, top=2)
+
+    assert line == "    2.00 s  frame     50  run 75.0%, walk 25.0%"
+
+
+def test_the_video_is_the_mean_before_softmax():
+    lines = report.video_lines([snippet([0, 4, 0]), snippet([0, -4, 0])], LABELS, top=1)
+
+    assert lines == [
+        "whole video (mean of the scores of 2 snippets, then softmax)",
+        "  walk 33.3%",
+    ]
+
+
+def test_the_header_says_what_the_lines_hold(rgb_model):
+    assert report.header_line(rgb_model, top=5) == (
+        "toy-rgb version 3: top 3 of 3 classes per snippet (softmax of its scores)"
+    )
+
+
+def test_speed_is_given_per_second():
+    assert report.speed_line(30, 1.5) == "30 snippets in 1.50 s, 20.0 snippets/s"
+
+
+def test_rejections_are_counted_with_the_first_reason():
+    first = SnippetRejected("frame/5", grpc.StatusCode.INTERNAL, "engine failed")
+
+    line = report.rejection_line([first, first], sent=9)
+
+    assert line.startswith("2 of 9 snippets were not scored")
+    assert "engine failed" in line

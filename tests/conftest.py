@@ -1,0 +1,31 @@
+"""Fixtures for all tests: a repository of tiny model packages, built once."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders import write_tiny_caffe_model
+from tsnd_builder import commands
+from tsnd_builder.layers.batch_norm import BNStorage
+from tsnd_builder.serving_graph import Modality
+
+TINY_CHANNELS = {Modality.RGB: 3, Modality.FLOW: 10}
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with `tiny_rgb` (16 x 21 frames) and `tiny_flow`, five classes each."""
+    repository = tmp_path_factory.mktemp("repository")
+    for modality, channels in TINY_CHANNELS.items():
+        folder = tmp_path_factory.mktemp(f"caffe-{modality}")
+        prototxt, weights, labels = write_tiny_caffe_model(folder, channels=channels)
+        commands.build(
+            commands.CaffeFiles(prototxt, weights, BNStorage.VARIANCE),
+            labels=labels,
+            name=f"tiny_{modality}",
+            modality=modality,
+            crops=10,
+            frame_size=None,
+            repository=repository,
+        )
+    return repository

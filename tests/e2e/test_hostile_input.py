@@ -1,0 +1,170 @@
+"""What a hostile or broken client sends ends in a status, and the daemon keeps serving."""
+
+import asyncio
+
+import grpc
+import numpy as np
+import pytest
+from grpc import aio
+
+from tests.daemons import running_daemon
+from tsnd.v1 import model_pb2, snippets_pb2
+
+SCORE = "/tsnd.v1.SnippetService/Score"
+STREAM = "/tsnd.v1.SnippetService/ScoreStream"
+SIZE = 16 * 21 * 3
+
+
+def good_request():
+    return snippets_pb2.ScoreRequest(
+        model="tiny_rgb",
+        snippet=snippets_pb2.Snippet(
+            id="good", modality=model_pb2.MODALITY_RGB, shape=[16, 21, 3], raw=bytes(SIZE)
+        ),
+    )
+
+
+async def still_serves(daemon):
+    response = await daemon.stub.Score(good_request())
+    return response.snippet_id == "good"
+
+
+async def status_of(call):
+    try:
+        await call
+    except aio.AioRpcError as err:
+        return err.code(), err.details() or ""
+    return grpc.StatusCode.OK, ""
+
+
+async def test_random_bytes_as_messages_end_in_a_status(tiny_repository):
+    rng = np.random.default_rng(0)
+    async with running_daemon(tiny_repository) as daemon:
+        raw_score = daemon.channel.unary_unary(SCORE)
+        for length in rng.integers(0, 400, 200):
+            code, _ = await status_of(raw_score(rng.bytes(int(length))))
+            assert code is not grpc.StatusCode.OK
+        assert await still_serves(daemon)
+
+
+async def test_damaged_requests_end_in_a_status(tiny_repository):
+    rng = np.random.default_rng(1)
+    message = good_request().SerializeToString()
+    async with running_daemon(tiny_repository) as daemon:
+        raw_score = daemon.channel.unary_unary(SCORE)
+        for _ in range(200):
+            damaged = bytearray(message[: int(rng.integers(1, 80))])
+            damaged[int(rng.integers(0, len(damaged)))] ^= int(rng.integers(1, 256))
+            code, _ = await status_of(raw_score(bytes(damaged)))
+            assert code is not grpc.StatusCode.OK
+        assert await still_serves(daemon)
+
+
+async def test_random_bytes_on_a_stream_end_that_stream_alone(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        call = daemon.channel.stream_stream(STREAM)()
+        await call.write(b"\xff" * 50)
+        with pytest.raises(aio.AioRpcError):
+            async for _ in call:
+                pass
+        assert await still_serves(daemon)
+
+
+async def test_a_message_beyond_the_bound_is_refused_without_reading_it(tiny_repository):
+    request = good_request()
+    request.snippet.raw = bytes(5 * 1024 * 1024)
+    async with running_daemon(tiny_repository) as daemon:
+        code, details = await status_of(daemon.stub.Score(request))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "larger than max" in details
+        assert await still_serves(daemon)
+
+
+async def test_an_empty_request_is_told_that_its_model_is_unknown(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        code, details = await status_of(daemon.stub.Score(snippets_pb2.ScoreRequest()))
+
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert "there are tiny_flow, tiny_rgb" in details
+
+
+async def test_a_long_model_name_is_not_echoed_whole(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        request = snippets_pb2.ScoreRequest(model="m" * 100_000)
+        code, details = await status_of(daemon.stub.Score(request))
+
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert len(details) < 300
+
+
+async def test_another_version_is_refused_with_the_one_there_is(tiny_repository):
+    request = good_request()
+    request.version = 7
+    async with running_daemon(tiny_repository) as daemon:
+        code, details = await status_of(daemon.stub.Score(request))
+
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert "has version 1 here, not 7" in details
+
+
+async def test_an_unknown_method_is_unimplemented(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        unknown = daemon.channel.unary_unary("/tsnd.v1.SnippetService/Reboot")
+        code, _ = await status_of(unknown(b""))
+
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_client_that_hangs_up_in_the_middle_disturbs_nobody(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        for _ in range(10):
+            async with aio.insecure_channel(daemon.endpoints.grpc) as channel:
+                call = channel.stream_stream(STREAM)()
+                for _ in range(5):
+                    await call.write(good_request().SerializeToString())
+                call.cancel()
+        assert await still_serves(daemon)
+
+
+async def test_garbage_instead_of_http2_disturbs_nobody(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        host, port = daemon.endpoints.grpc.split(":")
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 1000, b"\x16\x03\x01" * 20):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(garbage)
+            await writer.drain()
+            writer.close()
+        assert await still_serves(daemon)
+
+
+async def test_an_expired_deadline_is_answered_as_such(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        code, _ = await status_of(daemon.stub.Score(good_request(), timeout=0.000001))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await still_serves(daemon)
+
+
+async def test_an_executor_that_fails_tells_the_client_nothing_internal(tiny_repository):
+    class Failing:
+        """Runs its warm-up, then fails."""
+
+        def __init__(self):
+            self.runs_left = 2
+
+        def execute(self, snippets):
+            if self.runs_left == 0:
+                raise RuntimeError("secret path /etc/shadow")
+            self.runs_left -= 1
+            return {"scores": np.zeros((len(snippets), 5), np.float32)}
+
+        def close(self):
+            pass
+
+    async with running_daemon(
+        tiny_repository, executor_factory=lambda _model, _settings: Failing()
+    ) as daemon:
+        code, details = await status_of(daemon.stub.Score(good_request()))
+
+    assert code is grpc.StatusCode.INTERNAL
+    assert "secret" not in details
+    assert "snippet 'good'" in details

@@ -1,0 +1,184 @@
+"""Health, reflection, metrics, start and stop, as an operator sees them."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from urllib.request import urlopen
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.daemons import running_daemon
+from tsnd_client import AsyncClient, Client, ClientError
+from tsnd_daemon.errors import ExecutorLost, PackageError
+from tsnd_daemon.executors.synthetic import SyntheticExecutor
+
+FRAME = np.zeros((16, 21, 3), np.uint8)
+START_S, STOP_S = 60, 30
+
+
+def samples(url):
+    with urlopen(url) as response:
+        text = response.read().decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_health_is_serving_as_a_whole_and_by_service(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        stub = health_pb2_grpc.HealthStub(daemon.channel)
+        for service in ("", "tsnd.v1.SnippetService"):
+            reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_reflection_describes_the_services(tiny_repository):
+    def services(target):
+        with grpc.insecure_channel(target) as channel:
+            return ProtoReflectionDescriptorDatabase(channel).get_services()
+
+    async with running_daemon(tiny_repository) as daemon:
+        names = await asyncio.to_thread(services, daemon.endpoints.grpc)
+
+    assert {"tsnd.v1.SnippetService", "grpc.health.v1.Health"} <= set(names)
+
+
+async def test_metrics_tell_what_was_served(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon, AsyncClient(daemon.endpoints.grpc) as c:
+        stream = c.score_stream(await c.model("tiny_rgb"), ((str(i), FRAME) for i in range(30)))
+        assert len([r async for r in stream]) == 30
+        await c.score(await c.model("tiny_flow"), np.zeros((10, 16, 21), np.uint8))
+        seen = await asyncio.to_thread(samples, daemon.endpoints.metrics)
+
+    assert seen["tsnd_inferences_total", "tiny_rgb"] == 30
+    assert seen["tsnd_batch_size_sum", "tiny_rgb"] == 30
+    assert seen["tsnd_snippet_duration_seconds_count", "tiny_rgb"] == 30
+    assert seen["tsnd_pending_snippets", "tiny_rgb"] == 0
+    assert seen["tsnd_requests_total", "OK", "Score"] == 1
+    assert seen["tsnd_streams",] == 0
+
+
+async def test_rejections_are_counted_by_code(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon, AsyncClient(daemon.endpoints.grpc) as c:
+        with pytest.raises(ClientError):
+            await c.model("nobody")
+        seen = await asyncio.to_thread(samples, daemon.endpoints.metrics)
+
+    assert seen["tsnd_requests_total", "NOT_FOUND", "GetModel"] == 1
+
+
+async def test_stop_answers_what_was_accepted_and_refuses_new_work(tiny_repository):
+    def slow(model, _settings):
+        return SyntheticExecutor(model, execution_s=0.1)
+
+    async with running_daemon(tiny_repository, executor_factory=slow) as daemon:
+        async with AsyncClient(daemon.endpoints.grpc, max_in_flight=8) as client:
+            results, info = [], await client.model("tiny_rgb")
+            with pytest.raises(ClientError, match=r"stopping|being sent"):
+                async for result in client.score_stream(
+                    info, ((str(i), FRAME) for i in range(1_000))
+                ):
+                    results.append(result)
+                    if len(results) == 1:
+                        daemon.server.stop()
+            with pytest.raises(ClientError):
+                await client.score(info, FRAME)
+
+    assert 8 <= len(results) < 100
+    assert [r.snippet_id for r in results] == [str(i) for i in range(len(results))]
+
+
+async def test_a_lost_executor_ends_the_daemon_aloud(tiny_repository):
+    class Lost(SyntheticExecutor):
+        def execute(self, snippets):
+            if snippets[0].id == "last":
+                raise ExecutorLost("sticky error")
+            return super().execute(snippets)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with (
+            running_daemon(
+                tiny_repository, executor_factory=lambda model, _settings: Lost(model)
+            ) as daemon,
+            AsyncClient(daemon.endpoints.grpc) as client,
+        ):
+            info = await client.model("tiny_rgb")
+            with pytest.raises(ClientError):
+                await client.score(info, FRAME, snippet_id="last")
+
+    assert caught.value.subgroup(ExecutorLost)
+
+
+async def test_a_failed_warm_up_stops_the_start(tiny_repository):
+    class Broken(SyntheticExecutor):
+        def execute(self, snippets):
+            raise MemoryError("out of memory")
+
+    with pytest.raises(PackageError, match="failed to run a batch of 1 while warming up"):
+        async with running_daemon(
+            tiny_repository, executor_factory=lambda model, _settings: Broken(model)
+        ):
+            pass
+
+
+@contextmanager
+def tsnd(*arguments):
+    """The program itself, on free ports; yields the process and its ready line."""
+    command = [sys.executable, "-m", "tsnd_daemon", "--port", "0", "--metrics-port", "0"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(["protos", "daemon"])}
+    with subprocess.Popen(
+        [*command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+    ) as process:
+        try:
+            yield process, process.stdout.readline()
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def test_the_program_announces_itself_serves_and_ends_cleanly_on_sigterm(tiny_repository):
+    with tsnd("--model-repository", str(tiny_repository)) as (process, line):
+        facts = dict(word.split("=", 1) for word in line.split()[2:])
+        with Client(facts["grpc"]) as client:
+            scores = client.score(client.model("tiny_rgb"), FRAME)
+        process.send_signal(signal.SIGTERM)
+        rest, log = process.communicate(timeout=STOP_S)
+
+    assert line.startswith("tsnd ready ")
+    assert facts["models"] == "tiny_flow,tiny_rgb"
+    assert scores.scores.shape == (5,)
+    assert process.returncode == 0, log
+    assert rest == ""
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("setting", ["--port", "--metrics-port"])
+def test_a_taken_port_is_told_with_the_remedy_and_status_2(tiny_repository, setting):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["--model-repository", str(tiny_repository), setting, port]
+        with tsnd(*arguments) as (process, line):
+            _, log = process.communicate(timeout=START_S)
+
+    assert line == ""
+    assert process.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in log
+    assert f"with {setting} (0 picks a free one)" in log
+    assert "Traceback" not in log
