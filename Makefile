@@ -10,7 +10,7 @@ PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/caffe/net.proto
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all fmt lint type protos protos-check check bench serve lock hooks clean
+.PHONY: help setup demo test test-slow fmt lint type protos protos-check check bench serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -36,8 +36,8 @@ demo: $(DEMO_INSTALLED) ## build a model, serve it, score a real video clip (no 
 test: $(INSTALLED) ## run the test suite
 	@$(BIN)/python -m pytest
 
-test-all: $(INSTALLED) ## run the test suite with the slow tests
-	@$(BIN)/python -m pytest -m 'not gpu'
+test-slow: $(INSTALLED) ## run the slow tests, which `make test` leaves out
+	@$(BIN)/python -m pytest -m 'slow and not gpu'
 
 fmt: $(INSTALLED) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
@@ -58,7 +58,7 @@ protos: $(INSTALLED) ## generate the Python code of protos/
 protos-check: protos ## fail when the committed generated code is not what protos/ gives
 	@git diff --exit-code --stat -- protos || { echo 'Generated code differs from protos/: run make protos and commit' >&2; exit 1; }
 
-check: lint type protos-check test-all ## everything CI runs
+check: lint type protos-check test-slow test ## everything CI runs
 
 bench: $(INSTALLED) ## measure the daemon against the bare engine
 	@$(BIN)/python benchmarks/throughput.py

@@ -38,7 +38,8 @@ async def running_daemon(
     server = Server(settings_for(repository, **overrides), executor_factory=executor_factory)
     ready: asyncio.Future[Endpoints] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(server.run(ready.set_result))
-    await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+    first: set[asyncio.Future[Any]] = {running, ready}
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     if running.done():
         running.result()
     endpoints = ready.result()

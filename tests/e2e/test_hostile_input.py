@@ -1,6 +1,7 @@
 """What a hostile or broken client sends ends in a status, and the daemon keeps serving."""
 
 import asyncio
+from typing import Any
 
 import grpc
 import numpy as np
@@ -40,7 +41,7 @@ async def status_of(call):
 async def test_random_bytes_as_messages_end_in_a_status(tiny_repository):
     rng = np.random.default_rng(0)
     async with running_daemon(tiny_repository) as daemon:
-        raw_score = daemon.channel.unary_unary(SCORE)
+        raw_score: Any = daemon.channel.unary_unary(SCORE)
         for length in rng.integers(0, 400, 200):
             code, _ = await status_of(raw_score(rng.bytes(int(length))))
             assert code is not grpc.StatusCode.OK
@@ -51,7 +52,7 @@ async def test_damaged_requests_end_in_a_status(tiny_repository):
     rng = np.random.default_rng(1)
     message = good_request().SerializeToString()
     async with running_daemon(tiny_repository) as daemon:
-        raw_score = daemon.channel.unary_unary(SCORE)
+        raw_score: Any = daemon.channel.unary_unary(SCORE)
         for _ in range(200):
             damaged = bytearray(message[: int(rng.integers(1, 80))])
             damaged[int(rng.integers(0, len(damaged)))] ^= int(rng.integers(1, 256))
@@ -62,7 +63,7 @@ async def test_damaged_requests_end_in_a_status(tiny_repository):
 
 async def test_random_bytes_on_a_stream_end_that_stream_alone(tiny_repository):
     async with running_daemon(tiny_repository) as daemon:
-        call = daemon.channel.stream_stream(STREAM)()
+        call: Any = daemon.channel.stream_stream(STREAM)()
         await call.write(b"\xff" * 50)
         with pytest.raises(aio.AioRpcError):
             async for _ in call:
@@ -109,7 +110,7 @@ async def test_another_version_is_refused_with_the_one_there_is(tiny_repository)
 
 async def test_an_unknown_method_is_unimplemented(tiny_repository):
     async with running_daemon(tiny_repository) as daemon:
-        unknown = daemon.channel.unary_unary("/tsnd.v1.SnippetService/Reboot")
+        unknown: Any = daemon.channel.unary_unary("/tsnd.v1.SnippetService/Reboot")
         code, _ = await status_of(unknown(b""))
 
     assert code is grpc.StatusCode.UNIMPLEMENTED
@@ -119,7 +120,7 @@ async def test_a_client_that_hangs_up_in_the_middle_disturbs_nobody(tiny_reposit
     async with running_daemon(tiny_repository) as daemon:
         for _ in range(10):
             async with aio.insecure_channel(daemon.endpoints.grpc) as channel:
-                call = channel.stream_stream(STREAM)()
+                call: Any = channel.stream_stream(STREAM)()
                 for _ in range(5):
                     await call.write(good_request().SerializeToString())
                 call.cancel()

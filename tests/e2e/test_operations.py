@@ -147,6 +147,7 @@ def tsnd(*arguments):
         env=env,
     ) as process:
         try:
+            assert process.stdout is not None
             yield process, process.stdout.readline()
         finally:
             if process.poll() is None:

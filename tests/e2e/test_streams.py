@@ -1,6 +1,7 @@
 """A real daemon, real gRPC, the real client."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,15 @@ def frames(seed, count):
     rng = np.random.default_rng(seed)
     for index in range(count):
         yield f"cam{seed}/{index}", rng.integers(0, 256, SHAPE, dtype=np.uint8)
+
+
+async def scored(stream):
+    """The results of a stream, all of which must be scores."""
+    results = []
+    async for result in stream:
+        assert isinstance(result, SnippetScores), result
+        results.append(result)
+    return results
 
 
 def slow_executor(model, _settings):
@@ -57,7 +67,7 @@ async def test_served_scores_equal_those_of_the_model_run_by_hand(tiny_repositor
     expected = session.run(["scores", "features"], {"snippets": np.stack(list(inputs.values()))})
 
     async with running_daemon(tiny_repository) as daemon, AsyncClient(daemon.endpoints.grpc) as c:
-        results = [r async for r in c.score_stream(await c.model("tiny_rgb"), inputs.items())]
+        results = await scored(c.score_stream(await c.model("tiny_rgb"), inputs.items()))
 
     np.testing.assert_allclose(np.stack([r.scores for r in results]), expected[0], atol=1e-5)
     np.testing.assert_allclose(np.stack([r.features for r in results]), expected[1], atol=1e-5)
@@ -72,7 +82,12 @@ async def test_a_bad_snippet_is_answered_in_its_place_and_the_stream_goes_on(tin
             snippet=snippets_pb2.Snippet(**{**fields, **payload, **changes}),
         )
 
-    bad = {2: {"raw": b"x"}, 5: {"model": "nobody"}, 7: {"modality": 2}, 9: {"shape": [1]}}
+    bad: dict[int, dict[str, Any]] = {
+        2: {"raw": b"x"},
+        5: {"model": "nobody"},
+        7: {"modality": 2},
+        9: {"shape": [1]},
+    }
     async with running_daemon(tiny_repository) as daemon:
         call = daemon.stub.ScoreStream(request(i, **bad.get(i, {})) for i in range(12))
         replies = [reply async for reply in call]
@@ -121,11 +136,10 @@ async def test_a_stream_that_is_cut_off_leaves_nothing_pending(tiny_repository):
             async for _ in stream:
                 break
             await stream.aclose()
-            rest = [
-                r async for r in client.score_stream(await client.model("tiny_rgb"), frames(1, 30))
-            ]
+            model = await client.model("tiny_rgb")
+            rest = await scored(client.score_stream(model, frames(1, 30)))
 
-    assert all(isinstance(result, SnippetScores) for result in rest)
+    assert len(rest) == 30
 
 
 async def test_a_full_queue_refuses_single_snippets_and_keeps_the_others(tiny_repository):
@@ -148,9 +162,8 @@ async def test_flow_control_bounds_what_a_greedy_stream_occupies(tiny_repository
     bounds = {"max_in_flight_per_stream": 3, "max_batch_size": 8}
     async with running_daemon(tiny_repository, executor_factory=slow_executor, **bounds) as daemon:
         async with AsyncClient(daemon.endpoints.grpc, max_in_flight=64) as client:
-            results = [
-                r async for r in client.score_stream(await client.model("tiny_rgb"), frames(0, 60))
-            ]
+            model = await client.model("tiny_rgb")
+            results = await scored(client.score_stream(model, frames(0, 60)))
 
     assert max(r.batch_size for r in results) <= 3
 

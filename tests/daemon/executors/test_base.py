@@ -29,7 +29,11 @@ async def test_an_executor_is_made_used_and_closed_in_one_thread_of_its_own():
     recorder = []
     thread = ExecutorThread("m")
 
-    await thread.start(lambda: recorder.append(Recorder()) or recorder[0])
+    def make():
+        recorder.append(Recorder())
+        return recorder[0]
+
+    await thread.start(make)
     await thread.execute([SNIPPET])
     await thread.close()
 

@@ -1,0 +1,53 @@
+"""What the documents promise is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tsnd_builder.layers.registry import LAYER_SPECS
+from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+
+
+def test_the_layer_table_lists_exactly_the_registered_types():
+    table = (ROOT / "docs" / "layers.md").read_text()
+
+    assert re.findall(r"^\| (\w+) \|", table, re.MULTILINE) == sorted(LAYER_SPECS)
+
+
+def test_every_metric_is_explained_to_operators():
+    registry = CollectorRegistry()
+    Metrics(registry)
+
+    for family in registry.collect():
+        assert f"`{family.name}" in OPERATIONS
+
+
+def test_documented_defaults_are_the_real_ones():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+)", OPERATIONS, re.MULTILINE)
+
+    assert len(rows) >= 5
+    for name, default in rows:
+        assert Settings.model_fields[name].default == float(default)
+
+
+def test_every_make_target_that_a_document_names_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    for document in DOCUMENTS:
+        named = re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", document.read_text(), re.MULTILINE)
+        assert {first or second for first, second in named} <= targets, document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(document):
+    links = re.findall(r"\]\((?!http)([^)#]+)", document.read_text())
+
+    for link in links:
+        assert (document.parent / link).exists(), link
