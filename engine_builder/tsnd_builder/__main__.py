@@ -118,8 +118,10 @@ def _add_synth(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("network", choices=["bn_inception"], help="architecture")
     _add_modality(parser)
-    parser.add_argument("--classes", type=_positive, default=400, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--classes", type=_classes, default=400, help="at most 100000 (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=_natural, default=0, help="default: %(default)s")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.set_defaults(
         run=lambda a: commands.synth(a.out, modality=a.modality, classes=a.classes, seed=a.seed)
@@ -169,9 +171,15 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def _classes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100000")
     return int(text)
 
 

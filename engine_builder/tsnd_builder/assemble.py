@@ -62,8 +62,16 @@ def assemble(net: NetParameter, blobs: BlobSource, *, source: Path) -> Graph:
     """
     with _naming_file(source):
         parameters = list(layers_under_test(net))
+    if not parameters:
+        raise GraphError(f"{source} has no layers in the TEST phase, so it computes nothing.")
     inputs = _inputs(net, source)
-    walk = _Walk({value.name: value for value in inputs}, _last_writers(parameters))
+    last_writer = _last_writers(parameters)
+    walk = _Walk(
+        inputs=frozenset(net.input),
+        current={value.name: value for value in inputs},
+        last_writer=last_writer,
+        names={*net.input, *last_writer},
+    )
     for index, layer in enumerate(parameters):
         with _naming_layer(source, layer):
             walk.add(index, layer, blobs)
@@ -82,16 +90,20 @@ class _Walk:
     """The state of the walk over a net's layers, in order.
 
     Attributes:
+        inputs: Names of the net's inputs.
         current: What each blob holds so far.
         last_writer: Index of the layer that computes each blob last.
+        names: Names that are taken: those of blobs, and of the values so far.
         layers: The layers built so far.
         written: Blobs written by a layer, in the order of their first writing.
         read: Blobs that a layer has read without overwriting them.
         trained: Names of the layers that have weights.
     """
 
+    inputs: frozenset[str]
     current: dict[str, Value]
     last_writer: dict[str, int]
+    names: set[str]
     layers: list[Layer] = field(default_factory=list)
     written: dict[str, None] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
@@ -140,6 +152,8 @@ class _Walk:
     def _check_tops(self, parameters: LayerParameter, spec: LayerSpec) -> None:
         """Refuse a top that exists already, unless this layer may overwrite its bottom."""
         for index, top in enumerate(parameters.top):
+            if not top:
+                raise LayerError("the name of its top is empty.")
             if top not in self.current:
                 if list(parameters.top).count(top) > 1:
                     raise LayerError(f"it writes {top!r} twice.")
@@ -158,11 +172,14 @@ class _Walk:
                 )
 
     def _value_name(self, blob: str, index: int, layer: str) -> str:
-        """Name a value after its blob if this is the blob's last content."""
-        overwrites_input = blob in self.current and blob not in self.written
-        if self.last_writer.get(blob) == index and not overwrites_input:
+        """Name a value after its blob if this is the blob's last content, and not an input."""
+        if self.last_writer.get(blob) == index and blob not in self.inputs:
             return blob
-        return f"{blob}@{layer}"
+        name = f"{blob}@{layer}"
+        if name in self.names:  # layers without weights may share a name
+            name = f"{name}.{index}"
+        self.names.add(name)
+        return name
 
 
 def _spec(parameters: LayerParameter) -> LayerSpec:

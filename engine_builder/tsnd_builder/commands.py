@@ -94,7 +94,7 @@ def synth(folder: Path, *, modality: Modality, classes: int, seed: int) -> str:
 
 def _write(path: Path, model: onnx.ModelProto) -> None:
     """Write a model so that the file is whole or not there."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging = path.parent / f".{path.name}.{os.getpid()}"
     try:
         try:
             staging.write_bytes(model.SerializeToString())

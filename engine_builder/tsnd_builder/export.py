@@ -107,11 +107,13 @@ def _outputs(graph: Graph, outputs: Sequence[str]) -> tuple[str, ...]:
             raise SelectionError(
                 f"{graph.source} has no blob {blob!r}. Did you mean {' or '.join(near)}?"
             )
+    wanted = tuple(dict.fromkeys(outputs)) or graph.outputs
+    for blob in wanted:
         if blob in {value.name for value in graph.inputs}:
             raise SelectionError(
                 f"the blob {blob!r} is an input of {graph.source} and cannot also be an output."
             )
-    return tuple(dict.fromkeys(outputs)) or graph.outputs
+    return wanted
 
 
 def _reserved(graph: Graph) -> set[str]:

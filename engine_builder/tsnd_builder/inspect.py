@@ -32,7 +32,7 @@ def inspect_path(path: Path, weights: Path | None = None) -> str:
     Raises:
         BuilderError: When it is none of them, or not valid.
     """
-    if path.is_dir():
+    if _is_folder(path):
         return "\n".join(_package_lines(read_manifest(_package_folder(path))))
     if path.name == MANIFEST_FILE:
         return "\n".join(_package_lines(read_manifest(path.parent)))
@@ -40,6 +40,14 @@ def inspect_path(path: Path, weights: Path | None = None) -> str:
         graph = load_graph(path, weights) if weights else _graph_without_weights(path)
         return "\n".join(_graph_lines(graph))
     return "\n".join(_weight_lines(read_weights(path)))
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder that can be looked into."""
+    try:
+        return path.is_dir()
+    except OSError:  # reading it as a file tells the reason
+        return False
 
 
 def _graph_without_weights(path: Path) -> Graph:
@@ -58,15 +66,19 @@ def _zeros(
 
 def _package_folder(path: Path) -> Path:
     """Return the folder itself if it has a manifest, else its newest version."""
-    if (path / MANIFEST_FILE).exists():
-        return path
-    versions = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    try:
+        if (path / MANIFEST_FILE).exists():
+            return path
+        names = [entry.name for entry in path.iterdir()]
+    except OSError as err:
+        raise FileUnreadable(f"{path}: {err.strerror}. Check the path.") from err
+    versions = sorted((name for name in names if name.isdecimal()), key=int)
     if not versions:
         raise FileUnreadable(
             f"{path} is not a model package: it has neither {MANIFEST_FILE} nor version folders. "
             "Name REPOSITORY/MODEL or REPOSITORY/MODEL/VERSION."
         )
-    return versions[-1]
+    return path / versions[-1]
 
 
 def _package_lines(manifest: pb.ModelManifest) -> Iterator[str]:

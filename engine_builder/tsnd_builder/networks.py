@@ -112,7 +112,7 @@ def _conv(
     conv.num_output, conv.kernel_size, conv.stride, conv.pad = channels, kernel, stride, pad
     normalized = f"{name}_bn"
     _layer(net, normalized, "BN", name, normalized).bn_param.frozen = True
-    folder, _, short = name.rpartition("/")
+    folder, _, short = name.removesuffix("_s2").rpartition("/")
     _layer(net, f"{folder}/relu_{short}", "ReLU", normalized, normalized)
     return normalized
 

@@ -214,9 +214,16 @@ def read_manifest(folder: Path) -> pb.ModelManifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        return json_format.Parse(read_bytes(path), pb.ModelManifest())
+        manifest = json_format.Parse(read_bytes(path), pb.ModelManifest())
     except (json_format.ParseError, UnicodeDecodeError) as err:
-        raise PackageError(f"{path} is not a manifest of this version of tsnd: {err}") from err
+        reason = str(err).partition("\n")[0]
+        raise PackageError(f"{path} is not a manifest of this version of tsnd: {reason}") from err
+    if manifest.format_version != FORMAT_VERSION or manifest.modality not in _MODALITIES.values():
+        raise PackageError(
+            f"{path} has format {manifest.format_version} and modality {manifest.modality}; this "
+            f"version of tsnd knows format {FORMAT_VERSION}, rgb and flow. Build the package anew."
+        )
+    return manifest
 
 
 def _output(name: str, length: int, blob: str) -> pb.TensorSpec:

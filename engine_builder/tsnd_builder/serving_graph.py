@@ -29,6 +29,7 @@ _RGB_MEAN = (104.0, 117.0, 123.0)
 _FLOW_MEAN = 128.0
 _REFERENCE_CROP, _REFERENCE_HEIGHT, _REFERENCE_WIDTH = 224, 256, 340
 _CROP_COUNTS = (1, 10)
+_LARGEST_SIDE = 65_535  # of a JPEG
 
 
 class Modality(StrEnum):
@@ -117,6 +118,10 @@ def serving_spec(
         raise SelectionError(
             f"frames of {height} x {width} are smaller than the network's crop of {crop_size}."
         )
+    if max(height, width) > _LARGEST_SIDE:
+        raise SelectionError(
+            f"frames of {height} x {width} are too large; the most is {_LARGEST_SIDE} a side."
+        )
     mean = _RGB_MEAN if modality is Modality.RGB else (_FLOW_MEAN,) * channels
     return ServingSpec(modality, channels, height, width, crop_size, crops_per_snippet, mean)
 
@@ -176,6 +181,7 @@ def build_serving_model(graph: Graph, spec: ServingSpec, heads: Heads) -> onnx.M
     )
     io_map = [(f"network/{blob}", f"crops/{blob}") for blob in (heads.scores, heads.features)]
     joined = compose.merge_models(joined, back, io_map=io_map, name=network.graph.name)
+    del joined.opset_import[1:]  # merging lists the one opset once per part
     joined.ir_version = IR_VERSION
     joined.producer_name, joined.producer_version = front.producer_name, front.producer_version
     return check_model(joined)

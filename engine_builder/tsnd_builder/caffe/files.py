@@ -18,10 +18,10 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         FileUnreadable: When it is missing, not a file, not permitted or empty.
     """
-    if path.is_dir():
-        raise FileUnreadable(f"{path} is a folder; name a file in it.")
     try:
         data = path.read_bytes()
+    except IsADirectoryError as err:
+        raise FileUnreadable(f"{path} is a folder; name a file in it.") from err
     except OSError as err:
         raise FileUnreadable(f"{path}: {err.strerror}. Check the path.") from err
     if not data:

@@ -1,6 +1,7 @@
 """Reads a weight file (caffemodel): bytes in, arrays by layer name out."""
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +71,13 @@ def read_weights(path: Path) -> Weights:
     """
     data = read_bytes(path)
     file = _parse(data, path)
-    layers: list[LayerWeights | V1LayerWeights] = [*file.layers, *file.layer]
+    # A file with layers of both formats is one of the older, as Caffe reads it.
+    layers: Sequence[LayerWeights | V1LayerWeights] = file.layers or file.layer
     if not layers:
         raise CaffemodelError(f"{path} holds no layers; expected a Caffe model with weights.")
     blobs: dict[str, tuple[Blob, ...]] = {}
     for layer in layers:
+        _check_name(layer.name, path)
         arrays = tuple(
             _blob(blob, f"{path}, layer {layer.name!r}, blob {i}")
             for i, blob in enumerate(layer.blobs)
@@ -102,6 +105,12 @@ def _parse(data: bytes, path: Path) -> WeightFile:
             f"{path} is not a whole caffemodel ({len(data)} bytes): it is truncated or another "
             "kind of file. Download or copy it again and compare its size with the source's."
         ) from err
+
+
+def _check_name(name: object, path: Path) -> None:
+    """Refuse a name that is not UTF-8, which protobuf hands over as bytes."""
+    if not isinstance(name, str):
+        raise CaffemodelError(f"{path} names a layer {name!r}, which is no text; it is damaged.")
 
 
 def _blob(proto: BlobProto, where: str) -> Blob:

@@ -4,6 +4,7 @@ Blobs, each [1, C]: slope, bias, mean, and the variance or, in files written bet
 2015-12-17 and 2016-04-27, the inverse standard deviation (the fork's CHANGELOG).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -30,7 +31,7 @@ def infer_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> Sequen
     (bottom,) = bottoms
     if len(bottom) < 2:
         raise LayerError(f"its bottom has shape {list(bottom)}; BN needs a channel axis.")
-    if parameters.bn_param.eps <= 0:
+    if not 0 < parameters.bn_param.eps < math.inf:
         raise LayerError(f"its eps is {parameters.bn_param.eps}; it must be positive.")
     return bottoms
 

@@ -1,0 +1,356 @@
+import onnx
+import pytest
+
+from tests.builders import (
+    FLOAT32_TOLERANCE,
+    max_relative_error,
+    random_floats,
+    run_onnx,
+    tiny_blobs,
+    tiny_net,
+    write_prototxt,
+    write_tiny_caffe_model,
+    write_weights,
+)
+from tsnd_builder.__main__ import EXIT_BAD_INPUT, main
+
+IMAGE = 60 * random_floats(1, 2, 3, 14, 14)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Stand in a folder with the tiny model: net.prototxt, weights.caffemodel, labels.txt."""
+    write_tiny_caffe_model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, capsys):
+    """Run a command line; returns its exit status, standard output and standard error."""
+
+    def run_command(line):
+        status: int | str | None
+        try:
+            status = main(line.split())
+        except SystemExit as stop:  # how argparse ends
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run_command
+
+
+FILES = "--prototxt net.prototxt --weights weights.caffemodel"
+CONVERT = f"convert {FILES} --output net.onnx"
+BUILD = f"build {FILES} --labels labels.txt --name tiny --modality rgb --repository models"
+
+
+def test_convert_writes_the_network_and_says_so(run, folder):
+    status, out, err = run(CONVERT)
+
+    assert (status, err) == (0, "")
+    assert out == "net.onnx: 12 nodes, outputs fc-action\n"
+    onnx.checker.check_model(onnx.load(folder / "net.onnx"), full_check=True)
+
+
+def test_convert_returns_the_blobs_asked_for(run, folder):
+    status, out, _ = run(f"{CONVERT} --outputs fc-action,global_pool,")
+
+    results = run_onnx(onnx.load(folder / "net.onnx"), {"data": IMAGE})
+    assert status == 0
+    assert out.endswith("outputs fc-action, global_pool\n")
+    assert list(results) == ["fc-action", "global_pool"]
+
+
+def test_convert_keeps_bn_on_request_with_the_same_result(run, folder):
+    run(CONVERT)
+    run(f"{CONVERT.replace('net.onnx', 'kept.onnx')} --keep-bn")
+
+    folded, kept = (onnx.load(folder / name) for name in ("net.onnx", "kept.onnx"))
+    error = max_relative_error(*(run_onnx(m, {"data": IMAGE})["fc-action"] for m in (folded, kept)))
+    assert [node.op_type for node in kept.graph.node].count("BatchNormalization") == 3
+    assert error < FLOAT32_TOLERANCE
+
+
+def test_convert_reads_inverse_deviations_on_request(run, folder):
+    run(CONVERT)
+    expected = run_onnx(onnx.load(folder / "net.onnx"), {"data": IMAGE})["fc-action"]
+    blobs = tiny_blobs()
+    for name in blobs:
+        if name.endswith("_bn"):
+            blobs[name][3] = (blobs[name][3] + 1e-5) ** -0.5
+    write_weights(folder, blobs)
+
+    status, _, _ = run(f"{CONVERT} --bn-storage inverse-std")
+
+    actual = run_onnx(onnx.load(folder / "net.onnx"), {"data": IMAGE})["fc-action"]
+    assert status == 0
+    assert max_relative_error(actual, expected) < FLOAT32_TOLERANCE
+
+
+def test_convert_replaces_a_file_in_one_step(run, folder):
+    (folder / "net.onnx").write_bytes(b"old")
+    (folder / "opened").hardlink_to(folder / "net.onnx")  # what a reader of it still sees
+
+    assert run(CONVERT)[0] == 0
+    assert (folder / "net.onnx").stat().st_size > 100
+    assert (folder / "opened").read_bytes() == b"old"
+    assert not list(folder.glob(".net.onnx.*"))
+
+
+def test_build_writes_a_package_and_says_so(run, folder):
+    status, out, err = run(f"{BUILD} --crops 10")
+
+    assert (status, err) == (0, "")
+    assert out == "models/tiny/1: rgb, 10 crop(s) of 14 from 16 x 21, 5 classes\n"
+    assert (folder / "models" / "tiny" / "1" / "manifest.json").exists()
+
+
+def test_build_takes_one_crop_and_other_frames(run):
+    _, out, _ = run(f"{BUILD} --frame-size 20x30")
+
+    assert out == "models/tiny/1: rgb, 1 crop(s) of 14 from 20 x 30, 5 classes\n"
+
+
+def test_build_again_makes_version_2(run):
+    run(BUILD)
+
+    assert run(BUILD)[1].startswith("models/tiny/2: ")
+
+
+def test_build_of_flow_takes_ten_channels(run, folder):
+    write_tiny_caffe_model(folder, channels=10)
+
+    status, out, _ = run(BUILD.replace("rgb", "flow"))
+
+    assert (status, out) == (0, "models/tiny/1: flow, 1 crop(s) of 14 from 16 x 21, 5 classes\n")
+
+
+def test_synth_writes_a_model_that_converts(run, folder):
+    status, out, err = run("synth bn_inception --modality flow --classes 3 --seed 4 --out made")
+
+    assert (status, err) == (0, "")
+    assert out.startswith("made: deploy.prototxt, weights.caffemodel, labels.txt")
+    assert "seed 4" in out
+    made = "--prototxt made/deploy.prototxt --weights made/weights.caffemodel"
+    assert run(f"convert {made} --output x.onnx")[0] == 0
+    assert (folder / "x.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "first_line"),
+    [
+        ("models/tiny", "model     tiny, version 1 (small)"),
+        ("models/tiny/1", "model     tiny, version 1 (small)"),
+        ("net.prototxt", "net      small: 14 layers under TEST rules"),
+        ("net.prototxt --weights weights.caffemodel", "net      small: 14 layers under TEST rules"),
+        ("weights.caffemodel", "weights  weights.caffemodel"),
+    ],
+)
+def test_inspect_describes_packages_and_caffe_files(run, path, first_line):
+    run(BUILD)
+
+    status, out, err = run(f"inspect {path}")
+
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0] == first_line
+
+
+def test_version_and_help_are_there(run):
+    assert run("--version")[0] == 0
+    status, out, _ = run("--help")
+    assert status == 0
+    assert all(command in out for command in ("convert", "build", "synth", "inspect"))
+
+
+def spoil(folder):
+    """Put one bad file of each kind beside the good ones."""
+    good = (folder / "weights.caffemodel").read_bytes()
+    (folder / "cut.caffemodel").write_bytes(good[: len(good) // 2])
+    (folder / "empty.caffemodel").touch()
+    (folder / "h5.caffemodel").write_bytes(b"\x89HDF\r\n\x1a\n")
+    write_weights(folder, {"fc-action": [[1.0]]}, "foreign.caffemodel")
+    write_weights(folder, tiny_blobs(classes=6), "six.caffemodel")
+    nan = tiny_blobs()
+    nan["fc-action"][1] *= float("nan")
+    write_weights(folder, nan, "nan.caffemodel")
+    text = tiny_net()
+    write_prototxt(folder, text.replace("kernel_size", "kernal_size", 1), "typo.prototxt")
+    write_prototxt(folder, text.replace("Softmax", "LSTM").replace("ReLU", "LSTM"), "lstm.prototxt")
+    write_prototxt(folder, text[:-4], "cut.prototxt")
+    write_prototxt(folder, text.replace("input:", "#"), "no_input.prototxt")
+    write_prototxt(folder, text.replace("stride: 2 }", "stride: 9 }"), "gap.prototxt")
+    write_prototxt(folder, "layers { name: 'a' type: RELU }", "v1.prototxt")
+    (folder / "few.txt").write_text("a\nb\n", encoding="utf-8")
+    (folder / "latin.txt").write_bytes(b"caf\xe9\n" * 5)
+
+
+def with_files(prototxt="net.prototxt", weights="weights.caffemodel"):
+    return f"--prototxt {prototxt} --weights {weights}"
+
+
+BAD_FILES = [
+    (with_files("none.prototxt"), r"none\.prototxt: No such file.*Check the path"),
+    (with_files("."), r"\. is a folder; name a file in it"),
+    (with_files("weights.caffemodel"), r"weights\.caffemodel is a binary file.*--weights"),
+    (with_files("cut.prototxt"), r"cut\.prototxt is not a valid prototxt"),
+    (with_files("v1.prototxt"), r"v1\.prototxt, line 1.*older formats.*upgrade_net_proto_text"),
+    (with_files("no_input.prototxt"), r"no_input\.prototxt declares no input.*deploy file"),
+    (
+        with_files("typo.prototxt"),
+        r"typo\.prototxt, line 3, layer 'conv1/3x3_s2': .*no field 'kernal_size'.*spelling",
+    ),
+    (
+        with_files("lstm.prototxt"),
+        r"lstm\.prototxt, layer 'conv1/3x3_s2_relu' \(LSTM\): .*cannot be converted.*take it out",
+    ),
+    (with_files("gap.prototxt"), r"gap\.prototxt, layer 'pool1/3x3_s2' \(Pooling\).*Use a stride"),
+    (with_files(weights="none.caffemodel"), r"none\.caffemodel: No such file.*Check the path"),
+    (with_files(weights="empty.caffemodel"), r"empty\.caffemodel is empty.*download"),
+    (with_files(weights="cut.caffemodel"), r"cut\.caffemodel.*truncated"),
+    (with_files(weights="h5.caffemodel"), r"h5\.caffemodel is an HDF5 file.*net\.save"),
+    (with_files(weights="net.prototxt"), r"net\.prototxt is a text file.*--prototxt"),
+    (
+        with_files(weights="foreign.caffemodel"),
+        r"layer 'conv1/3x3_s2' .*: foreign\.caffemodel has no weights for it.*are these",
+    ),
+    (
+        with_files(weights="six.caffemodel"),
+        r"layer 'fc-action' \(InnerProduct\): six\.caffemodel has blobs .*Use the prototxt",
+    ),
+    (
+        with_files(weights="nan.caffemodel"),
+        r"layer 'fc-action' .*nan\.caffemodel has a value that is not finite.*damaged",
+    ),
+    ("--prototxt net.prototxt", r"net\.prototxt, layer 'conv1/3x3_s2' .*give --weights"),
+    (f"{FILES} --bn-storage inverse-std --prototxt typo.prototxt", "kernal_size"),
+]
+
+
+def assert_refused(result, reason):
+    """Check for status 2, nothing on standard output and one line that matches."""
+    status, out, err = result
+    assert (status, out) == (EXIT_BAD_INPUT, "")
+    assert err.startswith("tsn-build: error: ")
+    assert err.count("\n") == 1
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(err)
+
+
+@pytest.mark.parametrize(("files", "reason"), BAD_FILES)
+def test_convert_refuses_bad_files_and_writes_nothing(run, folder, files, reason):
+    spoil(folder)
+    before = sorted(folder.iterdir())
+
+    assert_refused(run(f"convert {files} --output net.onnx"), reason)
+
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(("files", "reason"), BAD_FILES)
+def test_build_refuses_bad_files_and_writes_nothing(run, folder, files, reason):
+    spoil(folder)
+    options = "--labels labels.txt --name tiny --modality rgb --repository models"
+
+    assert_refused(run(f"build {files} {options}"), reason)
+
+    assert not (folder / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--labels none.txt", r"none\.txt: No such file"),
+        ("--labels few.txt", r"few\.txt names 2 classes, the network scores 5.*one name per line"),
+        ("--labels latin.txt", r"latin\.txt is not UTF-8 text"),
+        ("--name ../up", r"'\.\./up' is not a model name: use letters"),
+        ("--modality flow", r"net\.prototxt takes 3 channels.*--modality flow.*other modality"),
+        ("--frame-size 13x20", r"frames of 13 x 20 are smaller than the network's crop of 14"),
+        ("--frame-size 99999999999x99", r"frames of 99999999999 x 99 are too large"),
+        ("--repository labels.txt", r"cannot write to the repository labels\.txt"),
+    ],
+)
+def test_build_refuses_options_that_do_not_fit_and_writes_nothing(run, folder, options, reason):
+    spoil(folder)
+
+    assert_refused(run(f"{BUILD} {options}"), reason)
+
+    assert not (folder / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--outputs fc_action", r"net\.prototxt has no blob 'fc_action'. Did you mean fc-action"),
+        ("--outputs data", r"'data' is an input of net\.prototxt"),
+        ("--output .", r"cannot write \."),
+        ("--output there", r"cannot write there: Is a directory"),
+        ("--output none/net.onnx", r"cannot write none/net\.onnx: No such file"),
+        ("--output labels.txt/net.onnx", r"cannot write labels\.txt/net\.onnx: Not a directory"),
+    ],
+)
+def test_convert_refuses_outputs_that_there_cannot_be(run, folder, options, reason):
+    (folder / "there").mkdir()
+    before = sorted(folder.rglob("*"))
+
+    assert_refused(run(f"{CONVERT} {options}"), reason)
+
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_failed_convert_leaves_an_older_file_as_it_was(run, folder):
+    (folder / "net.onnx").write_bytes(b"older")
+
+    assert_refused(run(f"{CONVERT} --outputs zzz"), "has no blob 'zzz'")
+
+    assert (folder / "net.onnx").read_bytes() == b"older"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("inspect none", r"none: No such file"),
+        ("inspect labels.txt", r"labels\.txt is a text file"),
+        ("inspect .", r"is not a model package.*Name REPOSITORY/MODEL"),
+        ("inspect net.prototxt --weights six.caffemodel", r"layer 'fc-action'.*six\.caffemodel"),
+        ("inspect cut.caffemodel", r"cut\.caffemodel"),
+        (f"inspect {'x' * 300}", r"File name too long"),
+        (
+            "synth bn_inception --modality rgb --classes 2 --out labels.txt",
+            r"cannot write to labels",
+        ),
+    ],
+)
+def test_other_commands_refuse_bad_input(run, folder, line, reason):
+    spoil(folder)
+
+    assert_refused(run(line), reason)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("serve", "invalid choice: 'serve'"),
+        ("convert", "the following arguments are required: --prototxt, --output"),
+        (f"{CONVERT} --bn-storage sigma", "argument --bn-storage: invalid"),
+        (f"{BUILD} --modality depth", "argument --modality: invalid"),
+        (f"{BUILD} --crops 5", "argument --crops: invalid choice"),
+        (f"{BUILD} --frame-size 256", "'256' is not HEIGHTxWIDTH, such as 256x340"),
+        (f"{BUILD} --frame-size 0x340", "'0x340' is not HEIGHTxWIDTH"),
+        (f"{BUILD} --frame-size -1x5", "expected one argument"),
+        ("synth resnet --modality rgb --out x", "invalid choice: 'resnet'"),
+        ("synth bn_inception --modality rgb --out x --classes 0", "'0' is not a whole number"),
+        ("synth bn_inception --modality rgb --out x --classes 99999999999", "from 1 to 100000"),
+        ("synth bn_inception --modality rgb --out x --seed=-1", "'-1' is not a whole number"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused_with_the_usage(run, folder, line, reason):
+    before = sorted(folder.iterdir())
+
+    status, out, err = run(line)
+
+    assert (status, out) == (EXIT_BAD_INPUT, "")
+    assert err.startswith("usage: tsn-build")
+    assert reason in err.splitlines()[-1]
+    assert sorted(folder.iterdir()) == before
