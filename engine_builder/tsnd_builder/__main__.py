@@ -10,9 +10,9 @@ from tsnd_builder import commands
 from tsnd_builder.errors import BuilderError
 from tsnd_builder.inspect import inspect_path
 from tsnd_builder.layers.batch_norm import BNStorage
+from tsnd_builder.networks.registry import NETWORKS
 from tsnd_builder.serving_graph import Modality
-
-EXIT_BAD_INPUT = 2
+from tsnd_builder.verify import verify_package
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,14 +22,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; None means those of the process.
 
     Returns:
-        The exit status: 0, or 2 when an argument or a file is not what it should be.
+        The exit status: 0; 1 when a package failed its verification; 2 when an argument
+        or a file is not what it should be.
     """
     arguments = _parser().parse_args(argv)
     try:
         print(arguments.run(arguments))
     except BuilderError as err:
         print(f"tsn-build: error: {err}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return err.exit_status
     except BrokenPipeError:
         sys.stderr.close()
     return 0
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands_)
     _add_build(commands_)
     _add_synth(commands_)
+    _add_verify(commands_)
     _add_inspect(commands_)
     return parser
 
@@ -97,6 +99,15 @@ def _add_build(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "of 224, in proportion for others)",
     )
     parser.add_argument(
+        "--head",
+        action="append",
+        default=[],
+        type=_head,
+        metavar="NAME=FILE.npz",
+        help="serve a linear head on the features as output NAME; the file holds weight [out, D] "
+        "and bias [out]; may be given several times",
+    )
+    parser.add_argument(
         "--repository", required=True, type=Path, metavar="DIR", help="model repository of tsnd"
     )
     parser.set_defaults(
@@ -108,6 +119,7 @@ def _add_build(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             crops=a.crops,
             frame_size=a.frame_size,
             repository=a.repository,
+            heads=dict(a.head),
         )
     )
 
@@ -116,7 +128,7 @@ def _add_synth(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "synth", help="write a Caffe model with random, calibrated weights, to try things out"
     )
-    parser.add_argument("network", choices=["bn_inception"], help="architecture")
+    parser.add_argument("network", choices=sorted(NETWORKS), help="architecture")
     _add_modality(parser)
     parser.add_argument(
         "--classes", type=_classes, default=400, help="at most 100000 (default: %(default)s)"
@@ -124,8 +136,27 @@ def _add_synth(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--seed", type=_natural, default=0, help="default: %(default)s")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.set_defaults(
-        run=lambda a: commands.synth(a.out, modality=a.modality, classes=a.classes, seed=a.seed)
+        run=lambda a: commands.synth(
+            a.network, a.out, modality=a.modality, classes=a.classes, seed=a.seed
+        )
     )
+
+
+def _add_verify(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "verify",
+        help="run a package against independent references; writes parity.json, exits with 1 "
+        "when it is out of tolerance",
+    )
+    parser.add_argument("package", type=Path, help="package folder, REPOSITORY/NAME/VERSION")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="IO.npz",
+        help="inputs (in/BLOB, or in_u8/BLOB and mean/BLOB) and outputs (out/BLOB) of the network, "
+        "computed elsewhere, such as by the original Caffe",
+    )
+    parser.set_defaults(run=lambda a: verify_package(a.package, a.reference))
 
 
 def _add_inspect(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -146,7 +177,8 @@ def _add_caffe_files(parser: argparse.ArgumentParser) -> None:
         choices=list(BNStorage),
         default=BNStorage.VARIANCE,
         help="what the BN layers store: variance (files since 2016-04-27, such as the Kinetics "
-        "models) or inverse-std (files from the four months before) (default: %(default)s)",
+        "models), inverse-std (files from the four months before), or auto, which decides only "
+        "when the values leave no doubt (default: %(default)s)",
     )
 
 
@@ -162,6 +194,13 @@ def _caffe_files(arguments: argparse.Namespace) -> commands.CaffeFiles:
 
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
+
+
+def _head(text: str) -> tuple[str, Path]:
+    name, separator, file = text.partition("=")
+    if not (name and separator and file):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, such as ssn=heads.npz")
+    return name, Path(file)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -1,31 +1,30 @@
 """Puts a network description and its weights together into a typed graph.
 
-This is where Caffe's rules about the net as a whole live: which layers are in it, which
-blob a name means after in-place layers, and which weights belong to which layer.
+This is where Caffe's rules about the net as a whole live: which layers are in it, and what
+a blob's name means after layers that overwrite it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from tsnd.caffe.net_pb2 import LayerParameter, NetParameter
-from tsnd_builder.caffe.graph import Array, Graph, Layer, Shape, Value
+from tsnd_builder.caffe.graph import BATCH, Graph, Layer, Shape, Value
+from tsnd_builder.caffe.inputs import INPUT_LAYER, read_inputs
 from tsnd_builder.caffe.phase import layers_under_test
 from tsnd_builder.caffe.prototxt import read_prototxt
-from tsnd_builder.caffe.weights import Weights, read_weights
-from tsnd_builder.errors import GraphError, LayerError, PrototxtError, WeightsError
+from tsnd_builder.caffe.weights import read_weights
+from tsnd_builder.errors import BatchDependent, GraphError, LayerError, PrototxtError
 from tsnd_builder.layers.batch_norm import BNStorage, with_variances
 from tsnd_builder.layers.registry import LAYER_SPECS
 from tsnd_builder.layers.spec import LayerSpec
+from tsnd_builder.onnx_writer import unique_name
+from tsnd_builder.stored_blobs import BlobSource, stored_blobs
 
-BlobSource = Callable[[LayerSpec, LayerParameter, Sequence[Shape]], tuple[Array, ...]]
-"""Gives a layer its weights, from its settings and the shapes of its bottoms."""
-
-BATCH = "N"
-"""Name of the batch dimension, which the graph leaves open whatever the prototxt says."""
+_LARGEST_BLOB = 2**31 - 1
+CONVERTIBLE = frozenset((*LAYER_SPECS, INPUT_LAYER))
 
 
 def load_graph(
@@ -44,13 +43,16 @@ def load_graph(
     Raises:
         BuilderError: When a file cannot be read, or the net and its weights do not fit.
     """
-    net = read_prototxt(prototxt, convertible=frozenset(LAYER_SPECS))
+    net = read_prototxt(prototxt, convertible=CONVERTIBLE)
     blobs = stored_blobs(read_weights(weights) if weights else None)
     return with_variances(assemble(net, blobs, source=prototxt), bn_storage)
 
 
 def assemble(net: NetParameter, blobs: BlobSource, *, source: Path) -> Graph:
     """Build the graph of a net.
+
+    Its batch axis is open unless a layer treats the batch as any other axis; then the
+    batch size is that of the prototxt.
 
     Args:
         net: The description.
@@ -59,30 +61,55 @@ def assemble(net: NetParameter, blobs: BlobSource, *, source: Path) -> Graph:
 
     Raises:
         GraphError: When layers, blobs or weights do not fit together.
+        PrototxtError: When its phase rules or inputs are not valid.
     """
     with _naming_file(source):
         parameters = list(layers_under_test(net))
     if not parameters:
         raise GraphError(f"{source} has no layers in the TEST phase, so it computes nothing.")
-    inputs = _inputs(net, source)
-    last_writer = _last_writers(parameters)
-    walk = _Walk(
-        inputs=frozenset(net.input),
-        current={value.name: value for value in inputs},
-        last_writer=last_writer,
-        names={*net.input, *last_writer},
-    )
-    for index, layer in enumerate(parameters):
-        with _naming_layer(source, layer):
-            walk.add(index, layer, blobs)
+    declared = read_inputs(net, parameters, source)
+    layers = [layer for layer in parameters if layer.type != INPUT_LAYER]
+    try:
+        inputs = _with_open_batch(declared)
+        walk = _walk(inputs, layers, blobs, source)
+    except BatchDependent:
+        inputs = [Value(name, dims) for name, dims in declared.items()]
+        walk = _walk(inputs, layers, blobs, source)
+    named_layers, named_blobs = walk.with_final_names()
     return Graph(
         name=net.name,
         source=source,
-        inputs=inputs,
-        layers=tuple(walk.layers),
-        blobs=walk.current,
+        inputs=tuple(inputs),
+        layers=named_layers,
+        blobs=named_blobs,
         outputs=tuple(blob for blob in walk.written if blob not in walk.read),
     )
+
+
+def _check_size(blob: str, shape: Shape) -> None:
+    """Refuse a blob beyond Caffe's own bound (blob.cpp, Reshape), for a batch of one."""
+    if math.prod(dim for dim in shape if isinstance(dim, int)) > _LARGEST_BLOB:
+        raise LayerError(f"its top {blob!r} of shape {list(shape)} is larger than Caffe allows.")
+
+
+def _with_open_batch(declared: Mapping[str, tuple[int, ...]]) -> list[Value]:
+    """Open the first axis of the inputs; beside larger ones, a vector has no batch axis."""
+    most_axes = max(map(len, declared.values()))
+    return [
+        Value(name, (BATCH, *dims[1:]) if len(dims) > 1 or most_axes == 1 else dims)
+        for name, dims in declared.items()
+    ]
+
+
+def _walk(
+    inputs: Sequence[Value], layers: Sequence[LayerParameter], blobs: BlobSource, source: Path
+) -> "_Walk":
+    current = {value.name: value for value in inputs}
+    walk = _Walk(inputs=frozenset(current), current=current)
+    for layer in layers:
+        with _naming_layer(source, layer):
+            walk.add(layer, blobs)
+    return walk
 
 
 @dataclass
@@ -90,49 +117,75 @@ class _Walk:
     """The state of the walk over a net's layers, in order.
 
     Attributes:
-        inputs: Names of the net's inputs.
+        inputs: Names of the inputs, which no other value may have.
         current: What each blob holds so far.
-        last_writer: Index of the layer that computes each blob last.
-        names: Names that are taken: those of blobs, and of the values so far.
-        layers: The layers built so far.
+        layers: The layers built so far; their values have provisional names.
         written: Blobs written by a layer, in the order of their first writing.
         read: Blobs that a layer has read without overwriting them.
         trained: Names of the layers that have weights.
+        origins: Blob and layer that made each value, by its provisional name.
+        memory: Which blobs share memory: the first of them, by blob.
     """
 
     inputs: frozenset[str]
     current: dict[str, Value]
-    last_writer: dict[str, int]
-    names: set[str]
     layers: list[Layer] = field(default_factory=list)
     written: dict[str, None] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     trained: set[str] = field(default_factory=set)
+    origins: dict[str, tuple[str, str]] = field(default_factory=dict)
+    memory: dict[str, str] = field(default_factory=dict)
 
-    def add(self, index: int, parameters: LayerParameter, source: BlobSource) -> None:
+    def add(self, parameters: LayerParameter, source: BlobSource) -> None:
         """Check one layer against what is there, and add it."""
         spec = _spec(parameters)
         spec.check_arity(parameters)
         bottoms = tuple(self._bottom(blob) for blob in parameters.bottom)
         self._check_tops(parameters, spec)
         shapes = [bottom.shape for bottom in bottoms]
-        tops = [
-            Value(self._value_name(blob, index, parameters.name), tuple(shape))
-            for blob, shape in zip(
-                parameters.top, spec.infer_shapes(parameters, shapes), strict=True
-            )
-        ]
+        top_shapes = spec.infer_shapes(parameters, shapes)
+        for blob, shape in zip(parameters.top, top_shapes, strict=True):
+            _check_size(blob, shape)
         blobs = source(spec, parameters, shapes)
         if blobs:
             self._claim_weights(parameters.name)
         if spec.convert is None:
-            tops = list(bottoms)
+            tops = [bottoms[0]] * len(parameters.top)
         else:
+            tops = [
+                self._new_value(blob, parameters.name, tuple(shape))
+                for blob, shape in zip(parameters.top, top_shapes, strict=True)
+            ]
             layer = Layer(parameters.name, spec.type, parameters, bottoms, tuple(tops), blobs)
             self.layers.append(layer)
         self.read |= set(parameters.bottom) - set(parameters.top)
         self.written |= dict.fromkeys(parameters.top)
         self.current.update(zip(parameters.top, tops, strict=True))
+        self._follow_memory(parameters, spec)
+
+    def with_final_names(self) -> tuple[tuple[Layer, ...], dict[str, Value]]:
+        """Name each value after the blob that holds it in the end, or by its origin."""
+        taken = set(self.current)
+        names: dict[str, str] = {}
+        for blob, value in self.current.items():
+            if value.name in self.origins and blob not in self.inputs:
+                names.setdefault(value.name, blob)
+        for provisional, (blob, layer) in self.origins.items():
+            if provisional not in names:
+                names[provisional] = unique_name(f"{blob}@{layer}", taken)
+
+        def named(value: Value) -> Value:
+            return replace(value, name=names.get(value.name, value.name))
+
+        layers = (
+            replace(
+                layer,
+                bottoms=tuple(map(named, layer.bottoms)),
+                tops=tuple(map(named, layer.tops)),
+            )
+            for layer in self.layers
+        )
+        return tuple(layers), {blob: named(value) for blob, value in self.current.items()}
 
     def _claim_weights(self, name: str) -> None:
         """Refuse two layers with weights of one name; Caffe would fill only the first."""
@@ -171,15 +224,35 @@ class _Walk:
                     "as a duplicate blob. Put the in-place layer right behind the blob's producer."
                 )
 
-    def _value_name(self, blob: str, index: int, layer: str) -> str:
-        """Name a value after its blob if this is the blob's last content, and not an input."""
-        if self.last_writer.get(blob) == index and blob not in self.inputs:
-            return blob
-        name = f"{blob}@{layer}"
-        if name in self.names:  # layers without weights may share a name
-            name = f"{name}.{index}"
-        self.names.add(name)
-        return name
+    def _new_value(self, blob: str, layer: str, shape: Shape) -> Value:
+        provisional = f"\0{len(self.origins)}"  # no blob of a file has such a name
+        self.origins[provisional] = (blob, layer)
+        return Value(provisional, shape)
+
+    def _follow_memory(self, parameters: LayerParameter, spec: LayerSpec) -> None:
+        """Do to shared memory what Caffe does: overwriting one blob overwrites its kin.
+
+        Flatten, Reshape and Split give a bottom's memory further names. A layer that then
+        runs in place on one name changes all, for every reader that comes later.
+        """
+        for blob in parameters.top:
+            if spec.shares_storage:
+                self.memory[blob] = self.memory.setdefault(
+                    parameters.bottom[0], parameters.bottom[0]
+                )
+            elif blob not in parameters.bottom:
+                self.memory[blob] = blob
+            elif spec.convert is not None:
+                self._write_through(blob, parameters.name)
+
+    def _write_through(self, blob: str, layer: str) -> None:
+        written = self.current[blob]
+        memory = self.memory.get(blob, blob)
+        for kin in [b for b, m in self.memory.items() if m == memory and b != blob]:
+            value = self._new_value(kin, layer, self.current[kin].shape)
+            copy = LayerParameter(name=f"{layer}/{kin}", type="Reshape")
+            self.layers.append(Layer(copy.name, copy.type, copy, (written,), (value,)))
+            self.current[kin] = value
 
 
 def _spec(parameters: LayerParameter) -> LayerSpec:
@@ -193,113 +266,6 @@ def _spec(parameters: LayerParameter) -> LayerSpec:
             "include { phase: TRAIN }."
         )
     return spec
-
-
-def _last_writers(parameters: Sequence[LayerParameter]) -> dict[str, int]:
-    """Return, for each blob, the index of the last layer that computes it."""
-    writers: dict[str, int] = {}
-    for index, layer in enumerate(parameters):
-        spec = LAYER_SPECS.get(layer.type)
-        for top in layer.top:
-            passes_on = spec is not None and spec.convert is None and top in layer.bottom
-            if not passes_on:
-                writers[top] = index
-    return writers
-
-
-def _inputs(net: NetParameter, source: Path) -> tuple[Value, ...]:
-    """Read the declared inputs; their first axis becomes the open batch axis.
-
-    Raises:
-        PrototxtError: When names and shapes do not pair up.
-    """
-    if not net.input:
-        raise PrototxtError(
-            f"{source} declares no input. A training file reads its own data; give the deploy "
-            "file, which begins with input: and input_dim: or input_shape."
-        )
-    if net.input_shape and net.input_dim:
-        raise PrototxtError(f"{source} gives both input_shape and input_dim; keep one of them.")
-    if net.input_dim:
-        dims = list(net.input_dim)
-        shapes = [dims[i : i + 4] for i in range(0, len(dims), 4)]
-        expected = f"{4 * len(net.input)} input_dim lines, 4 per input, and has {len(dims)}"
-        fits = len(dims) == 4 * len(net.input)
-    else:
-        shapes = [list(shape.dim) for shape in net.input_shape]
-        expected = f"an input_shape per input, and has {len(shapes)}"
-        fits = len(shapes) == len(net.input)
-    if not fits:
-        raise PrototxtError(f"{source} names {len(net.input)} input(s); it needs {expected}.")
-    if len(set(net.input)) != len(net.input):
-        raise PrototxtError(f"{source} names an input twice: {', '.join(net.input)}.")
-    for name, dims in zip(net.input, shapes, strict=True):
-        if not dims or min(dims) < 1:
-            raise PrototxtError(f"{source}: input {name!r} has the shape {dims}; use sizes >= 1.")
-    return tuple(
-        Value(name, _open_batch(dims)) for name, dims in zip(net.input, shapes, strict=True)
-    )
-
-
-def _open_batch(dims: Sequence[int]) -> Shape:
-    return (BATCH, *dims[1:])
-
-
-def stored_blobs(weights: Weights | None) -> BlobSource:
-    """Return a source that finds the weights of each layer in a caffemodel by name.
-
-    Args:
-        weights: The caffemodel. Layers in it that the net does not have are ignored, as
-            Caffe does. None for no file: then only layers whose untrained state is
-            certain get weights.
-
-    Returns:
-        The source; it raises a WeightsError when blobs are missing, too many, of another
-        shape or not finite.
-    """
-
-    def find(
-        spec: LayerSpec, parameters: LayerParameter, bottoms: Sequence[Shape]
-    ) -> tuple[Array, ...]:
-        expected = list(spec.blob_shapes(parameters, bottoms))
-        if not expected:
-            return ()
-        if weights is not None:
-            return _stored(weights, parameters.name, expected)
-        if spec.initial_blobs is None:
-            raise WeightsError(f"it needs weights of shapes {_listed(expected)}; give --weights.")
-        return spec.initial_blobs(parameters, bottoms)
-
-    return find
-
-
-def _stored(weights: Weights, layer: str, expected: Sequence[tuple[int, ...]]) -> tuple[Array, ...]:
-    """Find the blobs of one layer and check them against its settings."""
-    found = weights.blobs.get(layer, ())
-    if not found:
-        raise WeightsError(
-            f"{weights.path} has no weights for it; expected blobs of shapes {_listed(expected)}. "
-            "Weights are matched by layer name: are these the weights of this prototxt?"
-        )
-    if len(found) != len(expected) or not all(
-        blob.fits(shape) for blob, shape in zip(found, expected, strict=True)
-    ):
-        raise WeightsError(
-            f"{weights.path} has blobs of shapes {_listed([blob.shape for blob in found])} for it, "
-            f"its settings ask for {_listed(expected)}. Use the prototxt that these weights were "
-            "trained with."
-        )
-    for index, blob in enumerate(found):
-        if not np.isfinite(blob.data).all():
-            raise WeightsError(
-                f"{weights.path} has a value that is not finite in its blob {index}; the file is "
-                "damaged or the training diverged."
-            )
-    return tuple(blob.data.reshape(shape) for blob, shape in zip(found, expected, strict=True))
-
-
-def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
-    return ", ".join(str(list(shape)) for shape in shapes)
 
 
 @contextmanager

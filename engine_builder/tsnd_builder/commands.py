@@ -1,7 +1,7 @@
 """What each command of `tsn-build` does, from paths to files and a line to print."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,18 @@ import onnx
 from tsnd_builder.assemble import load_graph
 from tsnd_builder.errors import PackageError
 from tsnd_builder.export import export_onnx
+from tsnd_builder.heads import read_heads
 from tsnd_builder.layers.batch_norm import BNStorage
 from tsnd_builder.package import check_name, make_package, read_labels, write_package
 from tsnd_builder.serving_graph import (
     Modality,
     build_serving_model,
     classes,
+    feature_length,
     find_heads,
     serving_spec,
 )
-from tsnd_builder.synth import synthesize_bn_inception, write_caffe_model
+from tsnd_builder.synth import synthesize, write_caffe_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class CaffeFiles:
     prototxt: Path
     weights: Path | None
     bn_storage: BNStorage
+
+    def existing(self) -> tuple[Path, ...]:
+        """Return the files that there are."""
+        return (self.prototxt,) if self.weights is None else (self.prototxt, self.weights)
 
 
 def convert(files: CaffeFiles, output: Path, *, outputs: Sequence[str], keep_bn: bool) -> str:
@@ -53,6 +59,7 @@ def build(
     crops: int,
     frame_size: tuple[int, int] | None,
     repository: Path,
+    heads: Mapping[str, Path] | None = None,
 ) -> str:
     """Build a model package out of a Caffe model.
 
@@ -61,16 +68,18 @@ def build(
     """
     check_name(name)
     graph = load_graph(files.prototxt, files.weights, bn_storage=files.bn_storage)
-    heads = find_heads(graph)
+    blobs = find_heads(graph)
+    linear_heads = read_heads(heads or {}, feature_length=feature_length(graph, blobs))
     spec = serving_spec(graph, modality, crops_per_snippet=crops, frame_size=frame_size)
     package = make_package(
         name=name,
         graph=graph,
         spec=spec,
-        heads=heads,
-        model=build_serving_model(graph, spec, heads),
-        labels=read_labels(labels, count=classes(graph, heads)),
-        sources=tuple(p for p in (files.prototxt, files.weights, labels) if p is not None),
+        heads=blobs,
+        model=build_serving_model(graph, spec, blobs, linear_heads),
+        labels=read_labels(labels, count=classes(graph, blobs)),
+        sources=(*files.existing(), labels, *(head.source for head in linear_heads)),
+        linear_heads=linear_heads,
     )
     folder = write_package(package, repository)
     return (
@@ -79,13 +88,13 @@ def build(
     )
 
 
-def synth(folder: Path, *, modality: Modality, classes: int, seed: int) -> str:
+def synth(network: str, folder: Path, *, modality: Modality, classes: int, seed: int) -> str:
     """Write a Caffe model with random weights into a folder.
 
     Raises:
         BuilderError: When it cannot be written.
     """
-    model = synthesize_bn_inception(modality, classes=classes, seed=seed)
+    model = synthesize(network, modality, classes=classes, seed=seed)
     write_caffe_model(model, folder, classes=classes)
     return (
         f"{folder}: deploy.prototxt, weights.caffemodel, labels.txt (random weights, seed {seed})"

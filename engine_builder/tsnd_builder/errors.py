@@ -6,17 +6,23 @@
     ├── CaffemodelError     a weight file that is not valid
     ├── GraphError          a network that does not fit together
     │   ├── LayerError      one layer that cannot be converted, or not as it is set
+    │   │   └── BatchDependent    one that mixes rows, so only one batch size converts
     │   └── WeightsError    blobs that are missing or do not fit their layer
     ├── SelectionError      a blob, option or value asked for that does not exist here
     ├── ExportError         an ONNX graph that failed its checks
-    └── PackageError        a model package that cannot be written or read
+    ├── PackageError        a model package that cannot be written or read
+    └── OutOfTolerance      a package that does not compute what it should; exits with 1
 
 A message names the file, the layer, what came, what was expected and what to do.
 """
 
+from typing import ClassVar
+
 
 class BuilderError(Exception):
-    """Base of everything the builder reports; the program prints it and exits with 2."""
+    """Base of everything the builder reports; the program prints it and exits."""
+
+    exit_status: ClassVar[int] = 2
 
 
 class FileUnreadable(BuilderError):
@@ -39,6 +45,10 @@ class LayerError(GraphError):
     """A layer of an unknown type, or with settings that cannot be converted."""
 
 
+class BatchDependent(LayerError):
+    """A layer that treats the batch as any other axis, so the batch size must be fixed."""
+
+
 class WeightsError(GraphError):
     """A layer whose blobs are missing, too many or of another shape."""
 
@@ -53,3 +63,9 @@ class ExportError(BuilderError):
 
 class PackageError(BuilderError):
     """A model package or repository that cannot be written or read."""
+
+
+class OutOfTolerance(BuilderError):
+    """A package whose results are too far from their reference."""
+
+    exit_status = 1

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from tsnd_builder.caffe.graph import Graph, Shape
 from tsnd_builder.errors import ExportError, LayerError, SelectionError
-from tsnd_builder.folding import fold_batch_norm
+from tsnd_builder.folding import fold_affine
 from tsnd_builder.layers.registry import LAYER_SPECS
 from tsnd_builder.onnx_writer import NodeWriter
 
@@ -39,7 +39,7 @@ def export_onnx(
     """
     wanted = _outputs(graph, outputs)
     if not keep_bn:
-        graph = fold_batch_norm(graph, keep=wanted)
+        graph = fold_affine(graph, keep=wanted)
     writer = NodeWriter(_reserved(graph))
     for layer in graph.needed_for(wanted):
         convert = LAYER_SPECS[layer.type].convert

@@ -1,6 +1,7 @@
-"""Folds batch normalization into the layer before it: W' = W s, b' = b s + t.
+"""Folds per-channel affine layers into the layer before: W' = W s, b' = b s + t.
 
-Computed in float64 and rounded once, so the fold costs no accuracy.
+Batch normalization is one, and so is the Scale behind upstream Caffe's BatchNorm. Computed
+in float64 and rounded once, at the export, so the fold costs no accuracy.
 """
 
 from dataclasses import replace
@@ -8,38 +9,41 @@ from dataclasses import replace
 import numpy as np
 
 from tsnd_builder.caffe.graph import Array, Graph, Layer
-from tsnd_builder.layers.batch_norm import scale_and_shift
+from tsnd_builder.layers.registry import LAYER_SPECS
+from tsnd_builder.layers.spec import Affine
 
 
-def fold_batch_norm(graph: Graph, *, keep: tuple[str, ...]) -> Graph:
-    """Fold each BN whose bottom is a convolution or inner product that nobody else reads.
+def fold_affine(graph: Graph, *, keep: tuple[str, ...]) -> Graph:
+    """Fold each per-channel affine layer into a convolution or inner product before it.
 
     Args:
         graph: A net whose BN layers store variances.
         keep: Blobs whose content must survive, such as requested outputs.
 
     Returns:
-        The net with fewer layers and the same result; a BN that does not fold stays.
+        The net with fewer layers and the same result. A layer stays whose bottom somebody
+        else reads, or that has nothing before it to be folded into.
     """
     kept_values = {graph.blobs[blob].name for blob in keep}
-    producers = {top.name: layer for layer in graph.layers for top in layer.tops}
     readers = graph.consumers()
-    folded: dict[str, Layer] = {}
-    absorbed: set[str] = set()
+    layers: dict[str, Layer] = {}  # by the name of the first top, in execution order
     for layer in graph.layers:
+        affine = LAYER_SPECS[layer.type].scale_and_shift
         bottom = layer.bottoms[0].name
-        producer = producers.get(bottom)
-        if layer.type != "BN" or producer is None or not _folds(producer):
+        producer = layers.get(bottom)
+        folds = (
+            producer is not None
+            and _folds(producer)
+            and len(readers[bottom]) == 1
+            and bottom not in kept_values
+        )
+        scale_and_shift = affine(layer) if affine and folds else None
+        if producer is None or scale_and_shift is None:
+            layers[layer.tops[0].name] = layer
             continue
-        if len(readers[bottom]) == 1 and bottom not in kept_values:
-            folded[producer.tops[0].name] = _fold(producer, layer)
-            absorbed.add(layer.tops[0].name)
-    layers = (
-        folded.get(layer.tops[0].name, layer)
-        for layer in graph.layers
-        if layer.tops[0].name not in absorbed
-    )
-    return replace(graph, layers=tuple(layers))
+        del layers[bottom]
+        layers[layer.tops[0].name] = _fold(producer, layer, scale_and_shift)
+    return replace(graph, layers=tuple(layers.values()))
 
 
 def _folds(layer: Layer) -> bool:
@@ -49,11 +53,11 @@ def _folds(layer: Layer) -> bool:
     return layer.type == "Convolution" and len(layer.tops) == 1
 
 
-def _fold(layer: Layer, batch_norm: Layer) -> Layer:
-    scale, shift = scale_and_shift(batch_norm)
+def _fold(layer: Layer, affine: Layer, scale_and_shift: Affine) -> Layer:
+    scale, shift = scale_and_shift
     weight, *bias = (blob.astype(np.float64) for blob in layer.blobs)
     folded: tuple[Array, Array] = (
-        (weight * scale.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.float32),
-        ((bias[0] * scale if bias else 0.0) + shift).astype(np.float32),
+        weight * scale.reshape(-1, *[1] * (weight.ndim - 1)),
+        (bias[0] * scale if bias else 0.0) + shift,
     )
-    return replace(layer, blobs=folded, tops=batch_norm.tops)
+    return replace(layer, blobs=folded, tops=affine.tops)

@@ -7,12 +7,11 @@ import numpy as np
 
 from tsnd.caffe.net_pb2 import LayerParameter
 from tsnd.v1 import model_pb2 as pb
-from tsnd_builder.assemble import assemble, load_graph
+from tsnd_builder.assemble import CONVERTIBLE, assemble, load_graph
 from tsnd_builder.caffe.graph import Array, Graph, Shape
 from tsnd_builder.caffe.prototxt import read_prototxt
 from tsnd_builder.caffe.weights import Weights, read_weights
 from tsnd_builder.errors import FileUnreadable
-from tsnd_builder.layers.registry import LAYER_SPECS
 from tsnd_builder.layers.spec import LayerSpec
 from tsnd_builder.package import MANIFEST_FILE, read_manifest
 
@@ -52,7 +51,7 @@ def _is_folder(path: Path) -> bool:
 
 def _graph_without_weights(path: Path) -> Graph:
     """Build the graph of a prototxt whose weights are not at hand."""
-    net = read_prototxt(path, convertible=frozenset(LAYER_SPECS))
+    net = read_prototxt(path, convertible=CONVERTIBLE)
     return assemble(net, _zeros, source=path)
 
 

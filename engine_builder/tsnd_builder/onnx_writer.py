@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-Attribute = int | float | str | list[int] | list[float]
+Attribute = int | float | str | list[int] | list[float] | onnx.TensorProto
 
 
 class NodeWriter:
@@ -31,31 +31,50 @@ class NodeWriter:
 
     def fresh(self, hint: str) -> str:
         """Return a value name nobody else has, equal to `hint` when that is free."""
-        return _unique(hint, self._value_names)
+        return unique_name(hint, self._value_names)
 
     def node(
         self,
         op_type: str,
         inputs: Sequence[str],
-        output: str,
+        output: str | Sequence[str],
         *,
         name: str,
         **attributes: Attribute,
     ) -> str:
-        """Append a node with one output and return the output's name.
+        """Append a node and return the name of its first output.
 
         Args:
             op_type: ONNX operator.
             inputs: Names of values and constants.
-            output: Name of the value it makes.
+            output: Name of the value it makes, or of each of them.
             name: Name of the node, by custom the Caffe layer's; made unique if need be.
             **attributes: The operator's attributes.
         """
-        unique = _unique(name, self._node_names)
-        node = helper.make_node(op_type, list(inputs), [output], name=unique)
+        unique = unique_name(name, self._node_names)
+        outputs = [output] if isinstance(output, str) else list(output)
+        node = helper.make_node(op_type, list(inputs), outputs, name=unique)
         node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
         self.nodes.append(node)
-        return output
+        return outputs[0]
+
+    def chain(
+        self, source: str, steps: Sequence[tuple[str, str]], output: str, *, name: str
+    ) -> str:
+        """Append binary operators one behind the other; none of them is an Identity.
+
+        Args:
+            source: What the first one reads.
+            steps: Operator and second operand of each.
+            output: Name of the value that the last one makes.
+            name: Name of the nodes.
+        """
+        if not steps:
+            return self.node("Identity", [source], output, name=name)
+        for op_type, operand in steps[:-1]:
+            source = self.node(op_type, [source, operand], self.fresh(f"{output}/part"), name=name)
+        op_type, operand = steps[-1]
+        return self.node(op_type, [source, operand], output, name=name)
 
     def constant(self, name: str, array: npt.ArrayLike) -> str:
         """Add a constant and return its name, made unique if need be."""
@@ -72,7 +91,7 @@ class NodeWriter:
         return self.constant(name, np.asarray(values, dtype=np.int64))
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
     """Return `name`, or `name.2`, `name.3` ... when it is taken, and take it."""
     candidate, count = name, 1
     while candidate in taken:

@@ -23,6 +23,7 @@ from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.caffe.files import read_bytes, sha256
 from tsnd_builder.caffe.graph import Graph
 from tsnd_builder.errors import PackageError, SelectionError
+from tsnd_builder.heads import LinearHead
 from tsnd_builder.serving_graph import (
     FEATURES,
     INPUT,
@@ -108,6 +109,7 @@ def make_package(
     model: onnx.ModelProto,
     labels: tuple[str, ...],
     sources: tuple[Path, ...],
+    linear_heads: tuple[LinearHead, ...] = (),
 ) -> Package:
     """Describe a model and gather its files.
 
@@ -119,6 +121,7 @@ def make_package(
         model: Its serving graph.
         labels: Class names, as many as it has classes.
         sources: The files that it was built from.
+        linear_heads: Its further outputs.
     """
     files = {
         ONNX_FILE: model.SerializeToString(),
@@ -144,6 +147,7 @@ def make_package(
         outputs=[
             _output(SCORES, classes(graph, heads), heads.scores),
             _output(FEATURES, feature_length(graph, heads), heads.features),
+            *(_output(head.name, len(head.bias), "") for head in linear_heads),
         ],
         labels=labels,
         artifacts=[

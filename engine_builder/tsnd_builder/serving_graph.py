@@ -15,16 +15,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper
 
-from tsnd_builder.caffe.graph import Dim, Graph
+from tsnd_builder.caffe.graph import BATCH, Dim, Graph
 from tsnd_builder.errors import SelectionError
 from tsnd_builder.export import IR_VERSION, check_model, export_onnx, make_model
+from tsnd_builder.heads import LinearHead
 from tsnd_builder.onnx_writer import NodeWriter
 
 INPUT = "snippets"
 SCORES = "scores"
 FEATURES = "features"
+CROPS = "crops"
+"""Name of the value between preprocessing and network."""
 
-_CROPS = "crops"
+NETWORK = "network/"
+"""Before the names of the network's own values in a serving graph."""
+
 _RGB_MEAN = (104.0, 117.0, 123.0)
 _FLOW_MEAN = 128.0
 _REFERENCE_CROP, _REFERENCE_HEIGHT, _REFERENCE_WIDTH = 224, 256, 340
@@ -160,26 +165,30 @@ def crop_offsets(spec: ServingSpec) -> tuple[tuple[int, int], ...]:
     return ((0, 0), (0, right), (bottom, 0), (bottom, right), centre)
 
 
-def build_serving_model(graph: Graph, spec: ServingSpec, heads: Heads) -> onnx.ModelProto:
+def build_serving_model(
+    graph: Graph, spec: ServingSpec, heads: Heads, linear_heads: tuple[LinearHead, ...] = ()
+) -> onnx.ModelProto:
     """Join preprocessing, network and crop fusion into one model.
 
     Args:
         graph: The network.
         spec: Its preprocessing.
         heads: Its output blobs.
+        linear_heads: Further outputs, linear in the fused features.
 
     Returns:
         A checked model: input `snippets` uint8 [N, *spec.snippet_shape]; outputs
-        `scores` float32 [N, classes] before softmax and `features` float32 [N, D].
+        `scores` float32 [N, classes] before softmax, `features` float32 [N, D], and
+        float32 [N, out] for each linear head.
     """
     network = export_onnx(graph, outputs=(heads.scores, heads.features))
-    network = compose.add_prefix(network, "network/")
+    network = compose.add_prefix(network, NETWORK)
     front = build_crops_model(spec)
-    back = _fusion_model(graph, spec, heads)
+    back = _fusion_model(graph, spec, heads, linear_heads)
     joined = compose.merge_models(
-        front, network, io_map=[(_CROPS, f"network/{graph.inputs[0].name}")]
+        front, network, io_map=[(CROPS, f"{NETWORK}{graph.inputs[0].name}")]
     )
-    io_map = [(f"network/{blob}", f"crops/{blob}") for blob in (heads.scores, heads.features)]
+    io_map = [(f"{NETWORK}{blob}", f"crops/{blob}") for blob in (heads.scores, heads.features)]
     joined = compose.merge_models(joined, back, io_map=io_map, name=network.graph.name)
     del joined.opset_import[1:]  # merging lists the one opset once per part
     joined.ir_version = IR_VERSION
@@ -195,7 +204,7 @@ def build_crops_model(spec: ServingSpec) -> onnx.ModelProto:
         crop of every snippet, then the second of every snippet, and so on, as TSN
         orders them, mean subtracted.
     """
-    writer = NodeWriter((INPUT, _CROPS))
+    writer = NodeWriter((INPUT, CROPS))
     planes = INPUT
     if spec.modality is Modality.RGB:  # as bytes, a quarter of what it would move as float32
         planes = writer.node("Transpose", [INPUT], "planes", name="planes", perm=[0, 3, 1, 2])
@@ -204,11 +213,11 @@ def build_crops_model(spec: ServingSpec) -> onnx.ModelProto:
     centred = writer.node("Sub", [pixels, mean], "centred", name="subtract_mean")
     crops = [_crop(writer, centred, offset, spec.crop_size) for offset in crop_offsets(spec)]
     if spec.crops_per_snippet == 1:
-        writer.node("Identity", crops, _CROPS, name="crops")
+        writer.node("Identity", crops, CROPS, name="crops")
     else:
         plain = writer.node("Concat", crops, "plain_crops", name="plain_crops", axis=0)
         mirrored = _mirror(writer, plain, spec)
-        writer.node("Concat", [plain, mirrored], _CROPS, name="crops", axis=0)
+        writer.node("Concat", [plain, mirrored], CROPS, name="crops", axis=0)
     crop_shape: list[Dim] = ["N_crops", spec.channels, spec.crop_size, spec.crop_size]
     model = make_model(
         writer,
@@ -216,7 +225,7 @@ def build_crops_model(spec: ServingSpec) -> onnx.ModelProto:
         inputs=[
             helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", *spec.snippet_shape])
         ],
-        outputs=[helper.make_tensor_value_info(_CROPS, TensorProto.FLOAT, crop_shape)],
+        outputs=[helper.make_tensor_value_info(CROPS, TensorProto.FLOAT, crop_shape)],
     )
     return check_model(model)
 
@@ -254,10 +263,12 @@ def _mirror(writer: NodeWriter, crops: str, spec: ServingSpec) -> str:
     )
 
 
-def _fusion_model(graph: Graph, spec: ServingSpec, heads: Heads) -> onnx.ModelProto:
-    """Build the mean over crops of both heads."""
+def _fusion_model(
+    graph: Graph, spec: ServingSpec, heads: Heads, linear_heads: tuple[LinearHead, ...]
+) -> onnx.ModelProto:
+    """Build the mean over crops of scores and features, and the linear heads behind it."""
     sources = {SCORES: heads.scores, FEATURES: heads.features}
-    writer = NodeWriter((SCORES, FEATURES))
+    writer = NodeWriter((SCORES, FEATURES, *(head.name for head in linear_heads)))
     inputs, outputs = [], []
     for output, blob in sources.items():
         dims = graph.blobs[blob].shape[1:]
@@ -266,6 +277,14 @@ def _fusion_model(graph: Graph, spec: ServingSpec, heads: Heads) -> onnx.ModelPr
         inputs.append(helper.make_tensor_value_info(source, TensorProto.FLOAT, ["N_crops", *dims]))
         outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", length]))
         _write_mean_over_crops(writer, source, output, spec.crops_per_snippet, length)
+    for head in linear_heads:
+        weights = [
+            writer.floats(f"{head.name}.weight", head.weight),
+            writer.floats(f"{head.name}.bias", head.bias),
+        ]
+        writer.node("Gemm", [FEATURES, *weights], head.name, name=head.name, transB=1)
+        shape: list[Dim] = ["N", len(head.bias)]
+        outputs.append(helper.make_tensor_value_info(head.name, TensorProto.FLOAT, shape))
     return check_model(make_model(writer, name="fusion", inputs=inputs, outputs=outputs))
 
 
@@ -285,6 +304,11 @@ def _network_input(graph: Graph) -> tuple[int, int]:
         raise SelectionError(
             f"{graph.source} takes inputs of shapes {[list(s) for s in shapes]}; a TSN network "
             "takes one of [N, channels, size, size]."
+        )
+    if shapes[0][0] != BATCH:
+        raise SelectionError(
+            f"{graph.source} mixes the rows of a batch, so snippets of different streams would "
+            "change each other's scores. It converts with tsn-build convert, but cannot be served."
         )
     _, channels, size, _ = shapes[0]
     return int(channels), int(size)

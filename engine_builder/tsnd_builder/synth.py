@@ -18,13 +18,15 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 
 from tsnd.caffe.net_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter, WeightFile
-from tsnd_builder.assemble import BlobSource, assemble
+from tsnd_builder.assemble import assemble
 from tsnd_builder.caffe.graph import Array, Graph, Shape
 from tsnd_builder.errors import PackageError
 from tsnd_builder.export import export_onnx
 from tsnd_builder.layers.spec import LayerSpec
-from tsnd_builder.networks import bn_inception
+from tsnd_builder.natural_images import natural_images
+from tsnd_builder.networks.registry import NETWORKS
 from tsnd_builder.serving_graph import Modality, find_heads
+from tsnd_builder.stored_blobs import BlobSource
 
 PROTOTXT_FILE = "deploy.prototxt"
 WEIGHTS_FILE = "weights.caffemodel"
@@ -44,19 +46,21 @@ class SyntheticModel:
     blobs: dict[str, tuple[Array, ...]]
 
 
-def synthesize_bn_inception(modality: Modality, *, classes: int, seed: int) -> SyntheticModel:
-    """Make a BN-Inception with random, calibrated weights.
+def synthesize(network: str, modality: Modality, *, classes: int, seed: int) -> SyntheticModel:
+    """Make a network with random, calibrated weights.
 
     Args:
+        network: One of NETWORKS.
         modality: rgb (3 input channels) or flow (10).
         classes: Outputs of the classifier.
         seed: Seed of all randomness; the same seed gives the same model.
     """
     rng = np.random.default_rng(seed)
     channels = 3 if modality is Modality.RGB else 10
-    net = bn_inception(channels=channels, classes=classes)
+    net = NETWORKS[network](channels=channels, classes=classes)
     graph = assemble(net, _random_blobs(rng), source=Path(PROTOTXT_FILE))
-    images = _natural_images(rng, channels, _GREY_DEVIATION[modality])
+    shape = (_CALIBRATION_IMAGES, *net.input_dim[1:])
+    images = natural_images(rng, shape, _GREY_DEVIATION[modality])
     return SyntheticModel(net, _calibrated(graph, images))
 
 
@@ -101,24 +105,6 @@ def _random_blobs(rng: np.random.Generator) -> BlobSource:
         return tuple(array.astype(np.float32) for array in arrays)
 
     return draw
-
-
-def _natural_images(
-    rng: np.random.Generator, channels: int, deviation: float
-) -> npt.NDArray[np.float32]:
-    """Draw images whose power falls with the square of frequency, as that of photos does.
-
-    Returns:
-        float32 [images, channels, 224, 224] of mean 0, as the net gets them.
-    """
-    size = 224
-    fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
-    frequency = np.hypot(fy, fx)
-    frequency[0, 0] = np.inf
-    noise = rng.normal(size=(_CALIBRATION_IMAGES, channels, size, size))
-    images = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(size, size))
-    images *= deviation / images.std(axis=(2, 3), keepdims=True)
-    return images.astype(np.float32)
 
 
 def _calibrated(graph: Graph, images: npt.NDArray[np.float32]) -> dict[str, tuple[Array, ...]]:

@@ -12,7 +12,8 @@ from tests.builders import (
     write_tiny_caffe_model,
     write_weights,
 )
-from tsnd_builder.__main__ import EXIT_BAD_INPUT, main
+from tsnd_builder.__main__ import main
+from tsnd_builder.errors import BuilderError
 
 IMAGE = 60 * random_floats(1, 2, 3, 14, 14)
 
@@ -180,7 +181,7 @@ def spoil(folder):
     write_prototxt(folder, text[:-4], "cut.prototxt")
     write_prototxt(folder, text.replace("input:", "#"), "no_input.prototxt")
     write_prototxt(folder, text.replace("stride: 2 }", "stride: 9 }"), "gap.prototxt")
-    write_prototxt(folder, "layers { name: 'a' type: RELU }", "v1.prototxt")
+    write_prototxt(folder, "layers { name: 'a' } layers { layer { } }", "old.prototxt")
     (folder / "few.txt").write_text("a\nb\n", encoding="utf-8")
     (folder / "latin.txt").write_bytes(b"caf\xe9\n" * 5)
 
@@ -194,7 +195,7 @@ BAD_FILES = [
     (with_files("."), r"\. is a folder; name a file in it"),
     (with_files("weights.caffemodel"), r"weights\.caffemodel is a binary file.*--weights"),
     (with_files("cut.prototxt"), r"cut\.prototxt is not a valid prototxt"),
-    (with_files("v1.prototxt"), r"v1\.prototxt, line 1.*older formats.*upgrade_net_proto_text"),
+    (with_files("old.prototxt"), r"old\.prototxt mixes layers of the V0 and V1 formats; use one"),
     (with_files("no_input.prototxt"), r"no_input\.prototxt declares no input.*deploy file"),
     (
         with_files("typo.prototxt"),
@@ -230,7 +231,7 @@ BAD_FILES = [
 def assert_refused(result, reason):
     """Check for status 2, nothing on standard output and one line that matches."""
     status, out, err = result
-    assert (status, out) == (EXIT_BAD_INPUT, "")
+    assert (status, out) == (BuilderError.exit_status, "")
     assert err.startswith("tsn-build: error: ")
     assert err.count("\n") == 1
     with pytest.raises(AssertionError, match=reason):
@@ -350,7 +351,7 @@ def test_a_command_line_that_makes_no_sense_is_refused_with_the_usage(run, folde
 
     status, out, err = run(line)
 
-    assert (status, out) == (EXIT_BAD_INPUT, "")
+    assert (status, out) == (BuilderError.exit_status, "")
     assert err.startswith("usage: tsn-build")
     assert reason in err.splitlines()[-1]
     assert sorted(folder.iterdir()) == before

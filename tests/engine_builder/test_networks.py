@@ -7,7 +7,9 @@ import pytest
 from tsnd_builder.assemble import assemble
 from tsnd_builder.caffe.prototxt import read_prototxt
 from tsnd_builder.layers.registry import LAYER_SPECS
-from tsnd_builder.networks import bn_inception
+from tsnd_builder.networks.bn_inception import bn_inception
+from tsnd_builder.networks.inception_v3 import inception_v3
+from tsnd_builder.networks.registry import NETWORKS
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "caffe" / "nets"
 
@@ -114,11 +116,41 @@ def signature(graph):
     not GOLDEN.is_dir(), reason="the published prototxt does not lie beside this repository"
 )
 @pytest.mark.parametrize(("modality", "channels"), [("rgb", 3), ("flow", 10)])
-def test_bn_inception_is_layer_by_layer_the_published_one(modality, channels):
-    prototxt = GOLDEN / f"bn_inception_{modality}" / "deploy.prototxt"
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_a_network_is_layer_by_layer_the_published_one(name, modality, channels):
+    prototxt = GOLDEN / f"{name}_{modality}" / "deploy.prototxt"
     published = graph_of(read_prototxt(prototxt, convertible=frozenset(LAYER_SPECS)))
 
-    ours = graph_of(bn_inception(channels=channels, classes=400))
+    ours = graph_of(NETWORKS[name](channels=channels, classes=400))
 
     assert sorted(signature(ours)) == sorted(signature(published))
     assert ours.name == published.name
+
+
+def test_inception_v3_has_its_size_and_blobs():
+    graph = graph_of(inception_v3(channels=3, classes=400))
+    kinds = Counter(layer.type for layer in graph.layers)
+
+    assert (kinds["Convolution"], kinds["BN"], kinds["Concat"]) == (94, 94, 11)
+    assert graph.blobs["top_cls_global_pool"].shape == ("N", 2048, 1, 1)
+    assert graph.blobs["fc_action"].shape == ("N", 400)
+
+
+def test_the_kernels_of_inception_v3_are_the_transpose_of_the_usual_ones():
+    net = inception_v3(channels=3, classes=5)
+    kernels = {
+        layer.name: (layer.convolution_param.kernel_h, layer.convolution_param.kernel_w)
+        for layer in net.layer
+        if layer.type == "Convolution"
+    }
+
+    assert kernels["mixed_4_tower_conv_1_Conv2D"] == (7, 1)
+    assert kernels["mixed_4_tower_1_conv_1_Conv2D"] == (1, 7)
+    assert kernels["mixed_9_tower_mixed_conv_Conv2D"] == (3, 1)
+
+
+@pytest.mark.parametrize("classes", [51, 101, 200])
+def test_class_counts_of_other_data_sets_fit(classes):
+    for network in NETWORKS.values():
+        net = network(channels=3, classes=classes)
+        assert net.layer[-1].inner_product_param.num_output == classes

@@ -7,9 +7,9 @@ from tsnd.caffe.net_pb2 import NetParameter
 from tsnd_builder.assemble import load_graph
 from tsnd_builder.errors import PackageError
 from tsnd_builder.export import export_onnx
-from tsnd_builder.networks import bn_inception
+from tsnd_builder.networks.bn_inception import bn_inception
 from tsnd_builder.serving_graph import Modality
-from tsnd_builder.synth import synthesize_bn_inception, write_caffe_model
+from tsnd_builder.synth import synthesize, write_caffe_model
 
 CLASSES = 7
 # On images of the kind it is calibrated for, but not the same ones: of 69 layers, most come
@@ -25,7 +25,7 @@ modalities = pytest.mark.parametrize("modality", list(Modality))
 @pytest.fixture(scope="module")
 def models():
     return {
-        modality: synthesize_bn_inception(modality, classes=CLASSES, seed=0)
+        modality: synthesize("bn_inception", modality, classes=CLASSES, seed=0)
         for modality in Modality
     }
 
@@ -58,7 +58,7 @@ def images_for(modality, count=3):
 
 
 def test_the_same_seed_gives_the_same_files(folders, tmp_path):
-    again = synthesize_bn_inception(Modality.RGB, classes=CLASSES, seed=0)
+    again = synthesize("bn_inception", Modality.RGB, classes=CLASSES, seed=0)
     write_caffe_model(again, tmp_path, classes=CLASSES)
 
     for file in ("deploy.prototxt", "weights.caffemodel", "labels.txt"):
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_files(folders, tmp_path):
 def test_another_seed_gives_other_weights_of_the_same_net(models):
     first = models[Modality.RGB]
 
-    other = synthesize_bn_inception(Modality.RGB, classes=CLASSES, seed=1)
+    other = synthesize("bn_inception", Modality.RGB, classes=CLASSES, seed=1)
 
     assert other.net == first.net
     for name, (weight, *_) in first.blobs.items():

@@ -18,6 +18,9 @@ Dim = int | str
 
 Shape = tuple[Dim, ...]
 
+BATCH = "N"
+"""Name of the batch dimension, which a graph leaves open if it can."""
+
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 

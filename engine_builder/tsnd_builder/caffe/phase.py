@@ -5,9 +5,18 @@ from collections.abc import Iterator
 from tsnd.caffe.net_pb2 import TEST, LayerParameter, NetParameter, NetStateRule
 from tsnd_builder.errors import PrototxtError
 
+TRAINING_ONLY = frozenset(
+    (
+        *("Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "SegData", "VideoData"),
+        *("WindowData", "HDF5Output", "Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss"),
+        *("InfogainLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss"),
+    )
+)
+"""Layers that read training data or compare with labels; a deployed net has neither."""
+
 
 def layers_under_test(net: NetParameter) -> Iterator[LayerParameter]:
-    """Yield the layers of the net when it runs in the TEST phase.
+    """Yield the layers of the net when it runs in the TEST phase, without training data.
 
     Raises:
         PrototxtError: When a layer has both include and exclude rules.
@@ -21,7 +30,7 @@ def layers_under_test(net: NetParameter) -> Iterator[LayerParameter]:
             is_in = any(_fits(rule, net) for rule in layer.include)
         else:
             is_in = not any(_fits(rule, net) for rule in layer.exclude)
-        if is_in:
+        if is_in and layer.type not in TRAINING_ONLY:
             yield layer
 
 

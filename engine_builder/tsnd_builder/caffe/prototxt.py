@@ -8,12 +8,9 @@ from google.protobuf import text_format
 from tsnd.caffe.net_pb2 import NetParameter
 from tsnd_builder.caffe.files import read_bytes
 from tsnd_builder.caffe.unknown_fields import UnknownField, find_unknown_fields
+from tsnd_builder.caffe.upgrade import upgraded, v1_type
 from tsnd_builder.errors import PrototxtError
 
-_OLD_FORMATS = (
-    "it is in one of Caffe's older formats (V0 or V1). Upgrade it with Caffe's own tool "
-    "upgrade_net_proto_text and try again."
-)
 _SPACED_MINUS = re.compile(
     r"""(?P<verbatim>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*)|-\s+"""
 )
@@ -29,7 +26,7 @@ def read_prototxt(path: Path, *, convertible: frozenset[str]) -> NetParameter:
             or refused by their type.
 
     Returns:
-        The net as it is written, with all its layers.
+        The net with all its layers, in the present format whatever the file's.
 
     Raises:
         FileUnreadable: When the file cannot be read.
@@ -46,6 +43,7 @@ def read_prototxt(path: Path, *, convertible: frozenset[str]) -> NetParameter:
         ) from err
     for unknown in find_unknown_fields(text, NetParameter.DESCRIPTOR):
         _refuse(unknown, net, path, convertible)
+    net = upgraded(net, path)
     if not net.layer:
         raise PrototxtError(f"{path} describes no layers; expected a Caffe network description.")
     return net
@@ -74,14 +72,25 @@ def _refuse(
 ) -> None:
     """Raise for an unknown field, unless it belongs to a layer that is not converted."""
     where = f"{path}, line {unknown.line}"
-    if unknown.path and unknown.path[0][0] == "layer":
-        layer = net.layer[unknown.path[0][1]]
-        if len(unknown.path) == 1 and layer.type not in convertible:
+    layer = _layer_of(unknown, net)
+    if layer is not None:
+        name, layer_type = layer
+        if len(unknown.path) == 1 and layer_type not in convertible:
             return
-        where = f"{where}, layer {layer.name!r}"
-    elif unknown.name == "layers":
-        raise PrototxtError(f"{where}: {_OLD_FORMATS}")
+        where = f"{where}, layer {name!r}"
     raise PrototxtError(
         f"{where}: {unknown.message} has no field {unknown.name!r}. "
         "Caffe would refuse it too: correct its spelling, or take it out."
     )
+
+
+def _layer_of(unknown: UnknownField, net: NetParameter) -> tuple[str, str] | None:
+    """Return name and type of the layer that a field stands in, if it does."""
+    if not unknown.path:
+        return None
+    field, index = unknown.path[0]
+    if field == "layer":
+        return net.layer[index].name, net.layer[index].type
+    if field == "layers":
+        return net.layers[index].name, v1_type(net.layers[index])
+    return None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from tsnd.caffe.net_pb2 import BlobProto, LayerWeights, V1LayerWeights, WeightFile
+from tsnd.caffe.net_pb2 import BlobProto, LayerWeights, V0LayerWeights, V1LayerWeights, WeightFile
 from tsnd_builder.caffe.files import read_bytes
 from tsnd_builder.errors import CaffemodelError
 
@@ -71,8 +71,7 @@ def read_weights(path: Path) -> Weights:
     """
     data = read_bytes(path)
     file = _parse(data, path)
-    # A file with layers of both formats is one of the older, as Caffe reads it.
-    layers: Sequence[LayerWeights | V1LayerWeights] = file.layers or file.layer
+    layers = _layers(file)
     if not layers:
         raise CaffemodelError(f"{path} holds no layers; expected a Caffe model with weights.")
     blobs: dict[str, tuple[Blob, ...]] = {}
@@ -85,6 +84,13 @@ def read_weights(path: Path) -> Weights:
         if arrays or layer.name not in blobs:
             blobs[layer.name] = arrays
     return Weights(path, blobs)
+
+
+def _layers(file: WeightFile) -> Sequence[LayerWeights | V1LayerWeights | V0LayerWeights]:
+    """Return the layers of a file; one with several formats is of the older, as in Caffe."""
+    if not file.layers:
+        return file.layer
+    return [layer.layer if layer.HasField("layer") else layer for layer in file.layers]
 
 
 def _parse(data: bytes, path: Path) -> WeightFile:

@@ -18,12 +18,15 @@ from tsnd_builder.errors import LayerError, WeightsError
 from tsnd_builder.layers.spec import LayerSpec, fixed_dims
 from tsnd_builder.onnx_writer import NodeWriter
 
+_FLOAT32_ROUNDING = 1e-6
+
 
 class BNStorage(StrEnum):
     """What the fourth blob of a BN layer holds; nothing in the file says which."""
 
     VARIANCE = "variance"
     INVERSE_STD = "inverse-std"
+    AUTO = "auto"
 
 
 def infer_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> Sequence[Shape]:
@@ -73,11 +76,42 @@ def with_variances(graph: Graph, storage: BNStorage) -> Graph:
     Raises:
         WeightsError: When a fourth blob cannot be what `storage` says.
     """
+    if storage is BNStorage.AUTO:
+        storage = certain_storage(graph)
     layers = (
         _with_variance(layer, storage, graph) if layer.type == "BN" else layer
         for layer in graph.layers
     )
     return replace(graph, layers=tuple(layers))
+
+
+def certain_storage(graph: Graph) -> BNStorage:
+    """Tell what the BN layers of a graph store, if their values leave no doubt.
+
+    An inverse deviation (variance + eps) ** -0.5 is positive and at most eps ** -0.5. One
+    value beyond that, in any layer, proves variances. Nothing proves the other: a variance
+    may be any number that an inverse deviation may be.
+
+    Raises:
+        WeightsError: When both are possible; tells what follows from either.
+    """
+    layers = [layer for layer in graph.layers if layer.type == "BN"]
+    if not layers or any(_holds_variances(layer) for layer in layers):
+        return BNStorage.VARIANCE
+    raise WeightsError(
+        f"{graph.source}: the values of its {len(layers)} BN layers may be variances or inverse "
+        "deviations, so --bn-storage auto cannot decide. Read the wrong way, the model converts "
+        "and gives wrong scores. Use --bn-storage variance for files since 2016-04-27 (the "
+        "Kinetics models, and files that bn_convert_style.py has converted), --bn-storage "
+        "inverse-std for files from 2015-12-17 to then; if unsure, compare the scores of a "
+        "labelled video."
+    )
+
+
+def _holds_variances(layer: Layer) -> bool:
+    stored = layer.blobs[3].astype(np.float64)
+    largest = layer.parameters.bn_param.eps**-0.5
+    return bool(stored.min() <= 0 or stored.max() > largest * (1 + _FLOAT32_ROUNDING))
 
 
 def _with_variance(layer: Layer, storage: BNStorage, graph: Graph) -> Layer:
@@ -138,5 +172,6 @@ SPEC = LayerSpec(
     blob_shapes=blob_shapes,
     initial_blobs=initial_blobs,
     convert=convert_batch_norm,
+    scale_and_shift=scale_and_shift,
     in_place=True,
 )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from tsnd.caffe.net_pb2 import ConcatParameter, LayerParameter
 from tsnd_builder.caffe.graph import Dim, Layer, Shape
-from tsnd_builder.errors import LayerError
+from tsnd_builder.errors import BatchDependent, LayerError
+from tsnd_builder.layers.reshaping import batches_in, multiple_of_batch
 from tsnd_builder.layers.spec import LayerSpec, canonical_axis
 from tsnd_builder.onnx_writer import NodeWriter
 
@@ -41,10 +42,12 @@ def _without(shape: Shape, axis: int) -> Shape:
 
 
 def _total(dims: list[Dim]) -> Dim:
-    """Add lengths; a sum with an unknown one in it is unknown, and named after its terms."""
-    known = sum(d for d in dims if isinstance(d, int))
-    unknown = [d for d in dims if isinstance(d, str)]
-    return "+".join([*unknown, *([str(known)] if known else [])]) if unknown else known
+    """Add lengths, which must all be known or all be multiples of the batch."""
+    if all(isinstance(dim, int) for dim in dims):
+        return sum(dim for dim in dims if isinstance(dim, int))
+    if any(isinstance(dim, int) for dim in dims):
+        raise BatchDependent("it joins rows of the batch with others.")
+    return multiple_of_batch(sum(batches_in(str(dim)) for dim in dims))
 
 
 SPEC = LayerSpec(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tsnd.caffe.net_pb2 import ConvolutionParameter, LayerParameter
 from tsnd_builder.caffe.graph import Layer, Shape
 from tsnd_builder.errors import LayerError
-from tsnd_builder.layers.spec import LayerSpec, fixed_dims
+from tsnd_builder.layers.spec import PER_BOTTOM, LayerSpec, fixed_dims
 from tsnd_builder.layers.window import Pair, read_window
 from tsnd_builder.onnx_writer import NodeWriter
 
@@ -98,5 +98,5 @@ SPEC = LayerSpec(
     blob_shapes=blob_shapes,
     convert=convert_convolution,
     bottoms=(1, float("inf")),
-    top_per_bottom=True,
+    tops=PER_BOTTOM,
 )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tsnd.caffe.net_pb2 import LayerParameter, PoolingParameter
-from tsnd_builder.caffe.graph import Layer, Shape
+from tsnd_builder.caffe.graph import Layer, Shape, Value
 from tsnd_builder.errors import LayerError
 from tsnd_builder.layers.spec import LayerSpec, fixed_dims
 from tsnd_builder.layers.window import Pair, Window, read_window
@@ -30,7 +30,7 @@ def infer_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> list[S
     if pool.global_pooling:
         _check_global(pool)
         return [(*bottom[:2], 1, 1)]
-    return [(*bottom[:2], *_pooled_size(_image(bottom), _read(pool)))]
+    return [(*bottom[:2], *_pooled_size(image_of(bottom), _read(pool)))]
 
 
 def pooled_length(length: int, kernel: int, stride: int, pad: int, *, clips: bool) -> int:
@@ -62,54 +62,56 @@ def convert_pooling(layer: Layer, writer: NodeWriter) -> None:
     """Write a pool in floor mode whose end pads make up Caffe's rounding."""
     (bottom,), (top,) = layer.bottoms, layer.tops
     pool = layer.parameters.pooling_param
+    is_max = pool.pool == _MAX
     if pool.global_pooling:
-        op_type = "GlobalMaxPool" if pool.pool == _MAX else "GlobalAveragePool"
+        op_type = "GlobalMaxPool" if is_max else "GlobalAveragePool"
         writer.node(op_type, [bottom.name], top.name, name=layer.name)
         return
-    window = _read(pool)
-    image = _image(bottom.shape)
-    over = Pair(*(overhang(*axis) for axis in zip(image, *window, _image(top.shape), strict=True)))
-    write = _write_max if pool.pool == _MAX else _write_average
-    write(layer, window, over, writer)
+    out = image_of(top.shape)
+    write_pool(writer, bottom, top.name, _read(pool), out, is_max=is_max, name=layer.name)
 
 
-def _write_max(layer: Layer, window: Window, over: Pair, writer: NodeWriter) -> None:
-    """Padding never wins a maximum, so the overhang is just more of it."""
-    pad = window.pad
-    writer.node(
-        "MaxPool",
-        [layer.bottoms[0].name],
-        layer.tops[0].name,
-        name=layer.name,
-        kernel_shape=list(window.kernel),
-        strides=list(window.stride),
-        pads=[*pad, pad.h + over.h, pad.w + over.w],
-    )
+def write_pool(
+    writer: NodeWriter,
+    bottom: Value,
+    top: str,
+    window: Window,
+    out: Pair,
+    *,
+    is_max: bool,
+    name: str,
+) -> None:
+    """Write a pool by Caffe's rules.
 
-
-def _write_average(layer: Layer, window: Window, over: Pair, writer: NodeWriter) -> None:
-    """Caffe's divisor counts the padding but not the overhang.
-
-    Without overhang that is a plain AveragePool over its own pads. With it, zeros that
-    count come from a Pad, and the overhang from pads that do not count.
+    Args:
+        writer: Where to.
+        bottom: What it reads, [N, C, H, W].
+        top: Name of what it writes.
+        window: Kernel, stride and pad.
+        out: Windows along height and width.
+        is_max: MAX, else AVE.
+        name: Name of the node.
     """
-    pad = window.pad
-    source, pads, counts = layer.bottoms[0].name, [*pad, *pad], 1
+    pad, source = window.pad, bottom.name
+    lengths = zip(image_of(bottom.shape), *window, out, strict=True)
+    over = Pair(*(overhang(*axis) for axis in lengths))
+    common = {"kernel_shape": list(window.kernel), "strides": list(window.stride)}
+    if is_max:  # padding never wins a maximum, so the overhang is just more of it
+        pads = [*pad, pad.h + over.h, pad.w + over.w]
+        writer.node("MaxPool", [source], top, name=name, pads=pads, **common)
+        return
+    # Caffe's divisor counts the padding but not the overhang. Without overhang that is a
+    # plain AveragePool over its own pads. With it, zeros that count come from a Pad, and
+    # the overhang from pads that do not count.
+    pads, counts = [*pad, *pad], 1
     if any(over):
         pads, counts = [0, 0, *over], 0
         if any(pad):
-            amounts = writer.integers(f"{layer.name}.pads", [0, 0, *pad, 0, 0, *pad])
-            padded = writer.fresh(f"{layer.name}/padded")
-            source = writer.node("Pad", [source, amounts], padded, name=f"{layer.name}/pad")
+            amounts = writer.integers(f"{name}.pads", [0, 0, *pad, 0, 0, *pad])
+            padded = writer.fresh(f"{name}/padded")
+            source = writer.node("Pad", [source, amounts], padded, name=f"{name}/pad")
     writer.node(
-        "AveragePool",
-        [source],
-        layer.tops[0].name,
-        name=layer.name,
-        kernel_shape=list(window.kernel),
-        strides=list(window.stride),
-        pads=pads,
-        count_include_pad=counts,
+        "AveragePool", [source], top, name=name, pads=pads, count_include_pad=counts, **common
     )
 
 
@@ -131,7 +133,8 @@ def _check_global(pool: PoolingParameter) -> None:
         raise LayerError(f"global_pooling takes the whole image; remove {', '.join(set_anyway)}.")
 
 
-def _image(shape: Shape) -> Pair:
+def image_of(shape: Shape) -> Pair:
+    """Return height and width of [N, C, H, W]."""
     return Pair(*fixed_dims(shape, 2))
 
 

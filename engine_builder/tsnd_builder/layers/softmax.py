@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tsnd.caffe.net_pb2 import LayerParameter
 from tsnd_builder.caffe.graph import Layer, Shape
-from tsnd_builder.errors import LayerError
+from tsnd_builder.errors import BatchDependent
 from tsnd_builder.layers.spec import LayerSpec, canonical_axis
 from tsnd_builder.onnx_writer import NodeWriter
 
@@ -14,9 +14,7 @@ def infer_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> Sequen
     (bottom,) = bottoms
     axis = canonical_axis(parameters.softmax_param.axis, bottom)
     if isinstance(bottom[axis], str):
-        raise LayerError(
-            f"its axis {axis} is the batch, so each row would depend on the others; use axis 1."
-        )
+        raise BatchDependent(f"its axis {axis} is the batch, so each row depends on the others.")
     return bottoms
 
 

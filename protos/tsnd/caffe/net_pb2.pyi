@@ -62,6 +62,7 @@ class NetParameter(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     INPUT_DIM_FIELD_NUMBER: _builtins.int
     FORCE_BACKWARD_FIELD_NUMBER: _builtins.int
@@ -73,6 +74,10 @@ class NetParameter(_message.Message):
     name: _builtins.str
     force_backward: _builtins.bool
     debug_info: _builtins.bool
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___V1LayerParameter]:
+        """The layers of the V1 format (and, inside them, of V0)."""
+
     @_builtins.property
     def input(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -91,6 +96,7 @@ class NetParameter(_message.Message):
         self,
         *,
         name: _builtins.str | None = ...,
+        layers: _abc.Iterable[Global___V1LayerParameter] | None = ...,
         input: _abc.Iterable[_builtins.str] | None = ...,
         input_dim: _abc.Iterable[_builtins.int] | None = ...,
         force_backward: _builtins.bool | None = ...,
@@ -102,7 +108,7 @@ class NetParameter(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["debug_info", b"debug_info", "force_backward", b"force_backward", "mem_param", b"mem_param", "name", b"name", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["debug_info", b"debug_info", "force_backward", b"force_backward", "input", b"input", "input_dim", b"input_dim", "input_shape", b"input_shape", "layer", b"layer", "mem_param", b"mem_param", "name", b"name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["debug_info", b"debug_info", "force_backward", b"force_backward", "input", b"input", "input_dim", b"input_dim", "input_shape", b"input_shape", "layer", b"layer", "layers", b"layers", "mem_param", b"mem_param", "name", b"name", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,6 +178,33 @@ Global___LayerWeights: _TypeAlias = LayerWeights  # noqa: Y015
 class V1LayerWeights(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LAYER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BLOBS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def layer(self) -> Global___V0LayerWeights: ...
+    @_builtins.property
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    def __init__(
+        self,
+        *,
+        layer: Global___V0LayerWeights | None = ...,
+        name: _builtins.str | None = ...,
+        blobs: _abc.Iterable[Global___BlobProto] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layer", b"layer", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "layer", b"layer", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___V1LayerWeights: _TypeAlias = V1LayerWeights  # noqa: Y015
+
+@_typing.final
+class V0LayerWeights(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
     NAME_FIELD_NUMBER: _builtins.int
     BLOBS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -189,7 +222,7 @@ class V1LayerWeights(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___V1LayerWeights: _TypeAlias = V1LayerWeights  # noqa: Y015
+Global___V0LayerWeights: _TypeAlias = V0LayerWeights  # noqa: Y015
 
 @_typing.final
 class BlobProto(_message.Message):
@@ -449,14 +482,35 @@ class LayerParameter(_message.Message):
     EXCLUDE_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
     PROPAGATE_DOWN_FIELD_NUMBER: _builtins.int
+    ARGMAX_PARAM_FIELD_NUMBER: _builtins.int
     CONCAT_PARAM_FIELD_NUMBER: _builtins.int
     CONVOLUTION_PARAM_FIELD_NUMBER: _builtins.int
     DROPOUT_PARAM_FIELD_NUMBER: _builtins.int
+    ELTWISE_PARAM_FIELD_NUMBER: _builtins.int
+    EXP_PARAM_FIELD_NUMBER: _builtins.int
     INNER_PRODUCT_PARAM_FIELD_NUMBER: _builtins.int
+    LRN_PARAM_FIELD_NUMBER: _builtins.int
+    MVN_PARAM_FIELD_NUMBER: _builtins.int
     POOLING_PARAM_FIELD_NUMBER: _builtins.int
+    POWER_PARAM_FIELD_NUMBER: _builtins.int
     RELU_PARAM_FIELD_NUMBER: _builtins.int
+    SIGMOID_PARAM_FIELD_NUMBER: _builtins.int
     SOFTMAX_PARAM_FIELD_NUMBER: _builtins.int
+    SLICE_PARAM_FIELD_NUMBER: _builtins.int
+    TANH_PARAM_FIELD_NUMBER: _builtins.int
+    THRESHOLD_PARAM_FIELD_NUMBER: _builtins.int
+    PRELU_PARAM_FIELD_NUMBER: _builtins.int
+    SPP_PARAM_FIELD_NUMBER: _builtins.int
+    RESHAPE_PARAM_FIELD_NUMBER: _builtins.int
+    LOG_PARAM_FIELD_NUMBER: _builtins.int
+    FLATTEN_PARAM_FIELD_NUMBER: _builtins.int
+    REDUCTION_PARAM_FIELD_NUMBER: _builtins.int
     BN_PARAM_FIELD_NUMBER: _builtins.int
+    BATCH_NORM_PARAM_FIELD_NUMBER: _builtins.int
+    INPUT_PARAM_FIELD_NUMBER: _builtins.int
+    SCALE_PARAM_FIELD_NUMBER: _builtins.int
+    BIAS_PARAM_FIELD_NUMBER: _builtins.int
+    BATCH_REDUCTION_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     type: _builtins.str
     phase: Global___Phase.ValueType
@@ -477,21 +531,65 @@ class LayerParameter(_message.Message):
     @_builtins.property
     def propagate_down(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]: ...
     @_builtins.property
+    def argmax_param(self) -> Global___ArgMaxParameter: ...
+    @_builtins.property
     def concat_param(self) -> Global___ConcatParameter: ...
     @_builtins.property
     def convolution_param(self) -> Global___ConvolutionParameter: ...
     @_builtins.property
     def dropout_param(self) -> Global___DropoutParameter: ...
     @_builtins.property
+    def eltwise_param(self) -> Global___EltwiseParameter: ...
+    @_builtins.property
+    def exp_param(self) -> Global___ExpParameter: ...
+    @_builtins.property
     def inner_product_param(self) -> Global___InnerProductParameter: ...
+    @_builtins.property
+    def lrn_param(self) -> Global___LRNParameter: ...
+    @_builtins.property
+    def mvn_param(self) -> Global___MVNParameter: ...
     @_builtins.property
     def pooling_param(self) -> Global___PoolingParameter: ...
     @_builtins.property
+    def power_param(self) -> Global___PowerParameter: ...
+    @_builtins.property
     def relu_param(self) -> Global___ReLUParameter: ...
+    @_builtins.property
+    def sigmoid_param(self) -> Global___SigmoidParameter: ...
     @_builtins.property
     def softmax_param(self) -> Global___SoftmaxParameter: ...
     @_builtins.property
+    def slice_param(self) -> Global___SliceParameter: ...
+    @_builtins.property
+    def tanh_param(self) -> Global___TanHParameter: ...
+    @_builtins.property
+    def threshold_param(self) -> Global___ThresholdParameter: ...
+    @_builtins.property
+    def prelu_param(self) -> Global___PReLUParameter: ...
+    @_builtins.property
+    def spp_param(self) -> Global___SPPParameter: ...
+    @_builtins.property
+    def reshape_param(self) -> Global___ReshapeParameter: ...
+    @_builtins.property
+    def log_param(self) -> Global___LogParameter: ...
+    @_builtins.property
+    def flatten_param(self) -> Global___FlattenParameter: ...
+    @_builtins.property
+    def reduction_param(self) -> Global___ReductionParameter: ...
+    @_builtins.property
     def bn_param(self) -> Global___BNParameter: ...
+    @_builtins.property
+    def batch_norm_param(self) -> Global___BatchNormParameter:
+        """Of upstream Caffe; this fork has no layer at 139 and 143."""
+
+    @_builtins.property
+    def input_param(self) -> Global___InputParameter: ...
+    @_builtins.property
+    def scale_param(self) -> Global___ScaleParameter: ...
+    @_builtins.property
+    def bias_param(self) -> Global___BiasParameter: ...
+    @_builtins.property
+    def batch_reduction_param(self) -> Global___BatchReductionParameter: ...
     def __init__(
         self,
         *,
@@ -506,22 +604,417 @@ class LayerParameter(_message.Message):
         exclude: _abc.Iterable[Global___NetStateRule] | None = ...,
         phase: Global___Phase.ValueType | None = ...,
         propagate_down: _abc.Iterable[_builtins.bool] | None = ...,
+        argmax_param: Global___ArgMaxParameter | None = ...,
         concat_param: Global___ConcatParameter | None = ...,
         convolution_param: Global___ConvolutionParameter | None = ...,
         dropout_param: Global___DropoutParameter | None = ...,
+        eltwise_param: Global___EltwiseParameter | None = ...,
+        exp_param: Global___ExpParameter | None = ...,
         inner_product_param: Global___InnerProductParameter | None = ...,
+        lrn_param: Global___LRNParameter | None = ...,
+        mvn_param: Global___MVNParameter | None = ...,
         pooling_param: Global___PoolingParameter | None = ...,
+        power_param: Global___PowerParameter | None = ...,
         relu_param: Global___ReLUParameter | None = ...,
+        sigmoid_param: Global___SigmoidParameter | None = ...,
         softmax_param: Global___SoftmaxParameter | None = ...,
+        slice_param: Global___SliceParameter | None = ...,
+        tanh_param: Global___TanHParameter | None = ...,
+        threshold_param: Global___ThresholdParameter | None = ...,
+        prelu_param: Global___PReLUParameter | None = ...,
+        spp_param: Global___SPPParameter | None = ...,
+        reshape_param: Global___ReshapeParameter | None = ...,
+        log_param: Global___LogParameter | None = ...,
+        flatten_param: Global___FlattenParameter | None = ...,
+        reduction_param: Global___ReductionParameter | None = ...,
         bn_param: Global___BNParameter | None = ...,
+        batch_norm_param: Global___BatchNormParameter | None = ...,
+        input_param: Global___InputParameter | None = ...,
+        scale_param: Global___ScaleParameter | None = ...,
+        bias_param: Global___BiasParameter | None = ...,
+        batch_reduction_param: Global___BatchReductionParameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bn_param", b"bn_param", "concat_param", b"concat_param", "convolution_param", b"convolution_param", "dropout_param", b"dropout_param", "inner_product_param", b"inner_product_param", "name", b"name", "phase", b"phase", "pooling_param", b"pooling_param", "relu_param", b"relu_param", "softmax_param", b"softmax_param", "type", b"type"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["argmax_param", b"argmax_param", "batch_norm_param", b"batch_norm_param", "batch_reduction_param", b"batch_reduction_param", "bias_param", b"bias_param", "bn_param", b"bn_param", "concat_param", b"concat_param", "convolution_param", b"convolution_param", "dropout_param", b"dropout_param", "eltwise_param", b"eltwise_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "log_param", b"log_param", "lrn_param", b"lrn_param", "mvn_param", b"mvn_param", "name", b"name", "phase", b"phase", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "spp_param", b"spp_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "type", b"type"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "bn_param", b"bn_param", "bottom", b"bottom", "concat_param", b"concat_param", "convolution_param", b"convolution_param", "dropout_param", b"dropout_param", "exclude", b"exclude", "include", b"include", "inner_product_param", b"inner_product_param", "loss_weight", b"loss_weight", "name", b"name", "param", b"param", "phase", b"phase", "pooling_param", b"pooling_param", "propagate_down", b"propagate_down", "relu_param", b"relu_param", "softmax_param", b"softmax_param", "top", b"top", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argmax_param", b"argmax_param", "batch_norm_param", b"batch_norm_param", "batch_reduction_param", b"batch_reduction_param", "bias_param", b"bias_param", "blobs", b"blobs", "bn_param", b"bn_param", "bottom", b"bottom", "concat_param", b"concat_param", "convolution_param", b"convolution_param", "dropout_param", b"dropout_param", "eltwise_param", b"eltwise_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "include", b"include", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "log_param", b"log_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "phase", b"phase", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "spp_param", b"spp_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "top", b"top", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LayerParameter: _TypeAlias = LayerParameter  # noqa: Y015
+
+@_typing.final
+class V1LayerParameter(_message.Message):
+    """A layer of the V1 format."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _LayerType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _LayerTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[V1LayerParameter._LayerType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: V1LayerParameter._LayerType.ValueType  # 0
+        ACCURACY: V1LayerParameter._LayerType.ValueType  # 1
+        BNLL: V1LayerParameter._LayerType.ValueType  # 2
+        CONCAT: V1LayerParameter._LayerType.ValueType  # 3
+        CONVOLUTION: V1LayerParameter._LayerType.ValueType  # 4
+        DATA: V1LayerParameter._LayerType.ValueType  # 5
+        DROPOUT: V1LayerParameter._LayerType.ValueType  # 6
+        EUCLIDEAN_LOSS: V1LayerParameter._LayerType.ValueType  # 7
+        FLATTEN: V1LayerParameter._LayerType.ValueType  # 8
+        HDF5_DATA: V1LayerParameter._LayerType.ValueType  # 9
+        HDF5_OUTPUT: V1LayerParameter._LayerType.ValueType  # 10
+        IM2COL: V1LayerParameter._LayerType.ValueType  # 11
+        IMAGE_DATA: V1LayerParameter._LayerType.ValueType  # 12
+        INFOGAIN_LOSS: V1LayerParameter._LayerType.ValueType  # 13
+        INNER_PRODUCT: V1LayerParameter._LayerType.ValueType  # 14
+        LRN: V1LayerParameter._LayerType.ValueType  # 15
+        MULTINOMIAL_LOGISTIC_LOSS: V1LayerParameter._LayerType.ValueType  # 16
+        POOLING: V1LayerParameter._LayerType.ValueType  # 17
+        RELU: V1LayerParameter._LayerType.ValueType  # 18
+        SIGMOID: V1LayerParameter._LayerType.ValueType  # 19
+        SOFTMAX: V1LayerParameter._LayerType.ValueType  # 20
+        SOFTMAX_LOSS: V1LayerParameter._LayerType.ValueType  # 21
+        SPLIT: V1LayerParameter._LayerType.ValueType  # 22
+        TANH: V1LayerParameter._LayerType.ValueType  # 23
+        WINDOW_DATA: V1LayerParameter._LayerType.ValueType  # 24
+        ELTWISE: V1LayerParameter._LayerType.ValueType  # 25
+        POWER: V1LayerParameter._LayerType.ValueType  # 26
+        SIGMOID_CROSS_ENTROPY_LOSS: V1LayerParameter._LayerType.ValueType  # 27
+        HINGE_LOSS: V1LayerParameter._LayerType.ValueType  # 28
+        MEMORY_DATA: V1LayerParameter._LayerType.ValueType  # 29
+        ARGMAX: V1LayerParameter._LayerType.ValueType  # 30
+        THRESHOLD: V1LayerParameter._LayerType.ValueType  # 31
+        DUMMY_DATA: V1LayerParameter._LayerType.ValueType  # 32
+        SLICE: V1LayerParameter._LayerType.ValueType  # 33
+        MVN: V1LayerParameter._LayerType.ValueType  # 34
+        ABSVAL: V1LayerParameter._LayerType.ValueType  # 35
+        SILENCE: V1LayerParameter._LayerType.ValueType  # 36
+        CONTRASTIVE_LOSS: V1LayerParameter._LayerType.ValueType  # 37
+        EXP: V1LayerParameter._LayerType.ValueType  # 38
+        DECONVOLUTION: V1LayerParameter._LayerType.ValueType  # 39
+
+    class LayerType(_LayerType, metaclass=_LayerTypeEnumTypeWrapper): ...
+    NONE: V1LayerParameter.LayerType.ValueType  # 0
+    ACCURACY: V1LayerParameter.LayerType.ValueType  # 1
+    BNLL: V1LayerParameter.LayerType.ValueType  # 2
+    CONCAT: V1LayerParameter.LayerType.ValueType  # 3
+    CONVOLUTION: V1LayerParameter.LayerType.ValueType  # 4
+    DATA: V1LayerParameter.LayerType.ValueType  # 5
+    DROPOUT: V1LayerParameter.LayerType.ValueType  # 6
+    EUCLIDEAN_LOSS: V1LayerParameter.LayerType.ValueType  # 7
+    FLATTEN: V1LayerParameter.LayerType.ValueType  # 8
+    HDF5_DATA: V1LayerParameter.LayerType.ValueType  # 9
+    HDF5_OUTPUT: V1LayerParameter.LayerType.ValueType  # 10
+    IM2COL: V1LayerParameter.LayerType.ValueType  # 11
+    IMAGE_DATA: V1LayerParameter.LayerType.ValueType  # 12
+    INFOGAIN_LOSS: V1LayerParameter.LayerType.ValueType  # 13
+    INNER_PRODUCT: V1LayerParameter.LayerType.ValueType  # 14
+    LRN: V1LayerParameter.LayerType.ValueType  # 15
+    MULTINOMIAL_LOGISTIC_LOSS: V1LayerParameter.LayerType.ValueType  # 16
+    POOLING: V1LayerParameter.LayerType.ValueType  # 17
+    RELU: V1LayerParameter.LayerType.ValueType  # 18
+    SIGMOID: V1LayerParameter.LayerType.ValueType  # 19
+    SOFTMAX: V1LayerParameter.LayerType.ValueType  # 20
+    SOFTMAX_LOSS: V1LayerParameter.LayerType.ValueType  # 21
+    SPLIT: V1LayerParameter.LayerType.ValueType  # 22
+    TANH: V1LayerParameter.LayerType.ValueType  # 23
+    WINDOW_DATA: V1LayerParameter.LayerType.ValueType  # 24
+    ELTWISE: V1LayerParameter.LayerType.ValueType  # 25
+    POWER: V1LayerParameter.LayerType.ValueType  # 26
+    SIGMOID_CROSS_ENTROPY_LOSS: V1LayerParameter.LayerType.ValueType  # 27
+    HINGE_LOSS: V1LayerParameter.LayerType.ValueType  # 28
+    MEMORY_DATA: V1LayerParameter.LayerType.ValueType  # 29
+    ARGMAX: V1LayerParameter.LayerType.ValueType  # 30
+    THRESHOLD: V1LayerParameter.LayerType.ValueType  # 31
+    DUMMY_DATA: V1LayerParameter.LayerType.ValueType  # 32
+    SLICE: V1LayerParameter.LayerType.ValueType  # 33
+    MVN: V1LayerParameter.LayerType.ValueType  # 34
+    ABSVAL: V1LayerParameter.LayerType.ValueType  # 35
+    SILENCE: V1LayerParameter.LayerType.ValueType  # 36
+    CONTRASTIVE_LOSS: V1LayerParameter.LayerType.ValueType  # 37
+    EXP: V1LayerParameter.LayerType.ValueType  # 38
+    DECONVOLUTION: V1LayerParameter.LayerType.ValueType  # 39
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    BOTTOM_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    BLOBS_FIELD_NUMBER: _builtins.int
+    BLOBS_LR_FIELD_NUMBER: _builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    CONCAT_PARAM_FIELD_NUMBER: _builtins.int
+    CONVOLUTION_PARAM_FIELD_NUMBER: _builtins.int
+    DROPOUT_PARAM_FIELD_NUMBER: _builtins.int
+    INNER_PRODUCT_PARAM_FIELD_NUMBER: _builtins.int
+    LRN_PARAM_FIELD_NUMBER: _builtins.int
+    POOLING_PARAM_FIELD_NUMBER: _builtins.int
+    POWER_PARAM_FIELD_NUMBER: _builtins.int
+    ARGMAX_PARAM_FIELD_NUMBER: _builtins.int
+    ELTWISE_PARAM_FIELD_NUMBER: _builtins.int
+    THRESHOLD_PARAM_FIELD_NUMBER: _builtins.int
+    RELU_PARAM_FIELD_NUMBER: _builtins.int
+    SLICE_PARAM_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    MVN_PARAM_FIELD_NUMBER: _builtins.int
+    LOSS_WEIGHT_FIELD_NUMBER: _builtins.int
+    TANH_PARAM_FIELD_NUMBER: _builtins.int
+    SIGMOID_PARAM_FIELD_NUMBER: _builtins.int
+    SOFTMAX_PARAM_FIELD_NUMBER: _builtins.int
+    EXP_PARAM_FIELD_NUMBER: _builtins.int
+    PARAM_FIELD_NUMBER: _builtins.int
+    BLOB_SHARE_MODE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    type: Global___V1LayerParameter.LayerType.ValueType
+    @_builtins.property
+    def layer(self) -> Global___V0LayerParameter: ...
+    @_builtins.property
+    def bottom(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def top(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    @_builtins.property
+    def blobs_lr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def weight_decay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def concat_param(self) -> Global___ConcatParameter: ...
+    @_builtins.property
+    def convolution_param(self) -> Global___ConvolutionParameter: ...
+    @_builtins.property
+    def dropout_param(self) -> Global___DropoutParameter: ...
+    @_builtins.property
+    def inner_product_param(self) -> Global___InnerProductParameter: ...
+    @_builtins.property
+    def lrn_param(self) -> Global___LRNParameter: ...
+    @_builtins.property
+    def pooling_param(self) -> Global___PoolingParameter: ...
+    @_builtins.property
+    def power_param(self) -> Global___PowerParameter: ...
+    @_builtins.property
+    def argmax_param(self) -> Global___ArgMaxParameter: ...
+    @_builtins.property
+    def eltwise_param(self) -> Global___EltwiseParameter: ...
+    @_builtins.property
+    def threshold_param(self) -> Global___ThresholdParameter: ...
+    @_builtins.property
+    def relu_param(self) -> Global___ReLUParameter: ...
+    @_builtins.property
+    def slice_param(self) -> Global___SliceParameter: ...
+    @_builtins.property
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]: ...
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]: ...
+    @_builtins.property
+    def mvn_param(self) -> Global___MVNParameter: ...
+    @_builtins.property
+    def loss_weight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def tanh_param(self) -> Global___TanHParameter: ...
+    @_builtins.property
+    def sigmoid_param(self) -> Global___SigmoidParameter: ...
+    @_builtins.property
+    def softmax_param(self) -> Global___SoftmaxParameter: ...
+    @_builtins.property
+    def exp_param(self) -> Global___ExpParameter: ...
+    @_builtins.property
+    def param(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def blob_share_mode(self) -> _containers.RepeatedScalarFieldContainer[Global___ParamSpec.DimCheckMode.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        layer: Global___V0LayerParameter | None = ...,
+        bottom: _abc.Iterable[_builtins.str] | None = ...,
+        top: _abc.Iterable[_builtins.str] | None = ...,
+        name: _builtins.str | None = ...,
+        type: Global___V1LayerParameter.LayerType.ValueType | None = ...,
+        blobs: _abc.Iterable[Global___BlobProto] | None = ...,
+        blobs_lr: _abc.Iterable[_builtins.float] | None = ...,
+        weight_decay: _abc.Iterable[_builtins.float] | None = ...,
+        concat_param: Global___ConcatParameter | None = ...,
+        convolution_param: Global___ConvolutionParameter | None = ...,
+        dropout_param: Global___DropoutParameter | None = ...,
+        inner_product_param: Global___InnerProductParameter | None = ...,
+        lrn_param: Global___LRNParameter | None = ...,
+        pooling_param: Global___PoolingParameter | None = ...,
+        power_param: Global___PowerParameter | None = ...,
+        argmax_param: Global___ArgMaxParameter | None = ...,
+        eltwise_param: Global___EltwiseParameter | None = ...,
+        threshold_param: Global___ThresholdParameter | None = ...,
+        relu_param: Global___ReLUParameter | None = ...,
+        slice_param: Global___SliceParameter | None = ...,
+        include: _abc.Iterable[Global___NetStateRule] | None = ...,
+        exclude: _abc.Iterable[Global___NetStateRule] | None = ...,
+        mvn_param: Global___MVNParameter | None = ...,
+        loss_weight: _abc.Iterable[_builtins.float] | None = ...,
+        tanh_param: Global___TanHParameter | None = ...,
+        sigmoid_param: Global___SigmoidParameter | None = ...,
+        softmax_param: Global___SoftmaxParameter | None = ...,
+        exp_param: Global___ExpParameter | None = ...,
+        param: _abc.Iterable[_builtins.str] | None = ...,
+        blob_share_mode: _abc.Iterable[Global___ParamSpec.DimCheckMode.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["argmax_param", b"argmax_param", "concat_param", b"concat_param", "convolution_param", b"convolution_param", "dropout_param", b"dropout_param", "eltwise_param", b"eltwise_param", "exp_param", b"exp_param", "inner_product_param", b"inner_product_param", "layer", b"layer", "lrn_param", b"lrn_param", "mvn_param", b"mvn_param", "name", b"name", "pooling_param", b"pooling_param", "power_param", b"power_param", "relu_param", b"relu_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "type", b"type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argmax_param", b"argmax_param", "blob_share_mode", b"blob_share_mode", "blobs", b"blobs", "blobs_lr", b"blobs_lr", "bottom", b"bottom", "concat_param", b"concat_param", "convolution_param", b"convolution_param", "dropout_param", b"dropout_param", "eltwise_param", b"eltwise_param", "exclude", b"exclude", "exp_param", b"exp_param", "include", b"include", "inner_product_param", b"inner_product_param", "layer", b"layer", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "pooling_param", b"pooling_param", "power_param", b"power_param", "relu_param", b"relu_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "top", b"top", "type", b"type", "weight_decay", b"weight_decay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___V1LayerParameter: _TypeAlias = V1LayerParameter  # noqa: Y015
+
+@_typing.final
+class V0LayerParameter(_message.Message):
+    """A layer of the V0 format: one flat message for all types."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _PoolMethod:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[V0LayerParameter._PoolMethod.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MAX: V0LayerParameter._PoolMethod.ValueType  # 0
+        AVE: V0LayerParameter._PoolMethod.ValueType  # 1
+        STOCHASTIC: V0LayerParameter._PoolMethod.ValueType  # 2
+
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper): ...
+    MAX: V0LayerParameter.PoolMethod.ValueType  # 0
+    AVE: V0LayerParameter.PoolMethod.ValueType  # 1
+    STOCHASTIC: V0LayerParameter.PoolMethod.ValueType  # 2
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    NUM_OUTPUT_FIELD_NUMBER: _builtins.int
+    BIASTERM_FIELD_NUMBER: _builtins.int
+    WEIGHT_FILLER_FIELD_NUMBER: _builtins.int
+    BIAS_FILLER_FIELD_NUMBER: _builtins.int
+    PAD_FIELD_NUMBER: _builtins.int
+    KERNELSIZE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    DROPOUT_RATIO_FIELD_NUMBER: _builtins.int
+    LOCAL_SIZE_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    MEANFILE_FIELD_NUMBER: _builtins.int
+    BATCHSIZE_FIELD_NUMBER: _builtins.int
+    CROPSIZE_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    BLOBS_FIELD_NUMBER: _builtins.int
+    BLOBS_LR_FIELD_NUMBER: _builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    RAND_SKIP_FIELD_NUMBER: _builtins.int
+    DET_FG_THRESHOLD_FIELD_NUMBER: _builtins.int
+    DET_BG_THRESHOLD_FIELD_NUMBER: _builtins.int
+    DET_FG_FRACTION_FIELD_NUMBER: _builtins.int
+    DET_CONTEXT_PAD_FIELD_NUMBER: _builtins.int
+    DET_CROP_MODE_FIELD_NUMBER: _builtins.int
+    NEW_NUM_FIELD_NUMBER: _builtins.int
+    NEW_CHANNELS_FIELD_NUMBER: _builtins.int
+    NEW_HEIGHT_FIELD_NUMBER: _builtins.int
+    NEW_WIDTH_FIELD_NUMBER: _builtins.int
+    SHUFFLE_IMAGES_FIELD_NUMBER: _builtins.int
+    CONCAT_DIM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    type: _builtins.str
+    num_output: _builtins.int
+    biasterm: _builtins.bool
+    pad: _builtins.int
+    kernelsize: _builtins.int
+    group: _builtins.int
+    stride: _builtins.int
+    pool: Global___V0LayerParameter.PoolMethod.ValueType
+    dropout_ratio: _builtins.float
+    local_size: _builtins.int
+    alpha: _builtins.float
+    beta: _builtins.float
+    source: _builtins.str
+    scale: _builtins.float
+    meanfile: _builtins.str
+    batchsize: _builtins.int
+    cropsize: _builtins.int
+    mirror: _builtins.bool
+    k: _builtins.float
+    rand_skip: _builtins.int
+    det_fg_threshold: _builtins.float
+    det_bg_threshold: _builtins.float
+    det_fg_fraction: _builtins.float
+    det_context_pad: _builtins.int
+    det_crop_mode: _builtins.str
+    new_num: _builtins.int
+    new_channels: _builtins.int
+    new_height: _builtins.int
+    new_width: _builtins.int
+    shuffle_images: _builtins.bool
+    concat_dim: _builtins.int
+    @_builtins.property
+    def weight_filler(self) -> Global___FillerParameter: ...
+    @_builtins.property
+    def bias_filler(self) -> Global___FillerParameter: ...
+    @_builtins.property
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    @_builtins.property
+    def blobs_lr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def weight_decay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        type: _builtins.str | None = ...,
+        num_output: _builtins.int | None = ...,
+        biasterm: _builtins.bool | None = ...,
+        weight_filler: Global___FillerParameter | None = ...,
+        bias_filler: Global___FillerParameter | None = ...,
+        pad: _builtins.int | None = ...,
+        kernelsize: _builtins.int | None = ...,
+        group: _builtins.int | None = ...,
+        stride: _builtins.int | None = ...,
+        pool: Global___V0LayerParameter.PoolMethod.ValueType | None = ...,
+        dropout_ratio: _builtins.float | None = ...,
+        local_size: _builtins.int | None = ...,
+        alpha: _builtins.float | None = ...,
+        beta: _builtins.float | None = ...,
+        source: _builtins.str | None = ...,
+        scale: _builtins.float | None = ...,
+        meanfile: _builtins.str | None = ...,
+        batchsize: _builtins.int | None = ...,
+        cropsize: _builtins.int | None = ...,
+        mirror: _builtins.bool | None = ...,
+        k: _builtins.float | None = ...,
+        blobs: _abc.Iterable[Global___BlobProto] | None = ...,
+        blobs_lr: _abc.Iterable[_builtins.float] | None = ...,
+        weight_decay: _abc.Iterable[_builtins.float] | None = ...,
+        rand_skip: _builtins.int | None = ...,
+        det_fg_threshold: _builtins.float | None = ...,
+        det_bg_threshold: _builtins.float | None = ...,
+        det_fg_fraction: _builtins.float | None = ...,
+        det_context_pad: _builtins.int | None = ...,
+        det_crop_mode: _builtins.str | None = ...,
+        new_num: _builtins.int | None = ...,
+        new_channels: _builtins.int | None = ...,
+        new_height: _builtins.int | None = ...,
+        new_width: _builtins.int | None = ...,
+        shuffle_images: _builtins.bool | None = ...,
+        concat_dim: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "batchsize", b"batchsize", "beta", b"beta", "bias_filler", b"bias_filler", "biasterm", b"biasterm", "concat_dim", b"concat_dim", "cropsize", b"cropsize", "det_bg_threshold", b"det_bg_threshold", "det_context_pad", b"det_context_pad", "det_crop_mode", b"det_crop_mode", "det_fg_fraction", b"det_fg_fraction", "det_fg_threshold", b"det_fg_threshold", "dropout_ratio", b"dropout_ratio", "group", b"group", "k", b"k", "kernelsize", b"kernelsize", "local_size", b"local_size", "meanfile", b"meanfile", "mirror", b"mirror", "name", b"name", "new_channels", b"new_channels", "new_height", b"new_height", "new_num", b"new_num", "new_width", b"new_width", "num_output", b"num_output", "pad", b"pad", "pool", b"pool", "rand_skip", b"rand_skip", "scale", b"scale", "shuffle_images", b"shuffle_images", "source", b"source", "stride", b"stride", "type", b"type", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "batchsize", b"batchsize", "beta", b"beta", "bias_filler", b"bias_filler", "biasterm", b"biasterm", "blobs", b"blobs", "blobs_lr", b"blobs_lr", "concat_dim", b"concat_dim", "cropsize", b"cropsize", "det_bg_threshold", b"det_bg_threshold", "det_context_pad", b"det_context_pad", "det_crop_mode", b"det_crop_mode", "det_fg_fraction", b"det_fg_fraction", "det_fg_threshold", b"det_fg_threshold", "dropout_ratio", b"dropout_ratio", "group", b"group", "k", b"k", "kernelsize", b"kernelsize", "local_size", b"local_size", "meanfile", b"meanfile", "mirror", b"mirror", "name", b"name", "new_channels", b"new_channels", "new_height", b"new_height", "new_num", b"new_num", "new_width", b"new_width", "num_output", b"num_output", "pad", b"pad", "pool", b"pool", "rand_skip", b"rand_skip", "scale", b"scale", "shuffle_images", b"shuffle_images", "source", b"source", "stride", b"stride", "type", b"type", "weight_decay", b"weight_decay", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___V0LayerParameter: _TypeAlias = V0LayerParameter  # noqa: Y015
 
 @_typing.final
 class ConvolutionParameter(_message.Message):
@@ -815,3 +1308,584 @@ class SoftmaxParameter(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SoftmaxParameter: _TypeAlias = SoftmaxParameter  # noqa: Y015
+
+@_typing.final
+class ArgMaxParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUT_MAX_VAL_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    out_max_val: _builtins.bool
+    top_k: _builtins.int
+    def __init__(
+        self,
+        *,
+        out_max_val: _builtins.bool | None = ...,
+        top_k: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["out_max_val", b"out_max_val", "top_k", b"top_k"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["out_max_val", b"out_max_val", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArgMaxParameter: _TypeAlias = ArgMaxParameter  # noqa: Y015
+
+@_typing.final
+class BatchNormParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USE_GLOBAL_STATS_FIELD_NUMBER: _builtins.int
+    MOVING_AVERAGE_FRACTION_FIELD_NUMBER: _builtins.int
+    EPS_FIELD_NUMBER: _builtins.int
+    use_global_stats: _builtins.bool
+    moving_average_fraction: _builtins.float
+    eps: _builtins.float
+    def __init__(
+        self,
+        *,
+        use_global_stats: _builtins.bool | None = ...,
+        moving_average_fraction: _builtins.float | None = ...,
+        eps: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eps", b"eps", "moving_average_fraction", b"moving_average_fraction", "use_global_stats", b"use_global_stats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eps", b"eps", "moving_average_fraction", b"moving_average_fraction", "use_global_stats", b"use_global_stats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchNormParameter: _TypeAlias = BatchNormParameter  # noqa: Y015
+
+@_typing.final
+class BatchReductionParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    REDUCTION_PARAM_FIELD_NUMBER: _builtins.int
+    POS_FIELD_NUMBER: _builtins.int
+    pos: _builtins.bool
+    @_builtins.property
+    def level(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def reduction_param(self) -> Global___ReductionParameter: ...
+    def __init__(
+        self,
+        *,
+        level: _abc.Iterable[_builtins.int] | None = ...,
+        reduction_param: Global___ReductionParameter | None = ...,
+        pos: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pos", b"pos", "reduction_param", b"reduction_param"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "pos", b"pos", "reduction_param", b"reduction_param"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchReductionParameter: _TypeAlias = BatchReductionParameter  # noqa: Y015
+
+@_typing.final
+class BiasParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    NUM_AXES_FIELD_NUMBER: _builtins.int
+    FILLER_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    num_axes: _builtins.int
+    @_builtins.property
+    def filler(self) -> Global___FillerParameter: ...
+    def __init__(
+        self,
+        *,
+        axis: _builtins.int | None = ...,
+        num_axes: _builtins.int | None = ...,
+        filler: Global___FillerParameter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "filler", b"filler", "num_axes", b"num_axes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "filler", b"filler", "num_axes", b"num_axes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BiasParameter: _TypeAlias = BiasParameter  # noqa: Y015
+
+@_typing.final
+class EltwiseParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _EltwiseOp:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EltwiseOpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[EltwiseParameter._EltwiseOp.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PROD: EltwiseParameter._EltwiseOp.ValueType  # 0
+        SUM: EltwiseParameter._EltwiseOp.ValueType  # 1
+        MAX: EltwiseParameter._EltwiseOp.ValueType  # 2
+        STOCHASTIC_SUM: EltwiseParameter._EltwiseOp.ValueType  # 3
+
+    class EltwiseOp(_EltwiseOp, metaclass=_EltwiseOpEnumTypeWrapper): ...
+    PROD: EltwiseParameter.EltwiseOp.ValueType  # 0
+    SUM: EltwiseParameter.EltwiseOp.ValueType  # 1
+    MAX: EltwiseParameter.EltwiseOp.ValueType  # 2
+    STOCHASTIC_SUM: EltwiseParameter.EltwiseOp.ValueType  # 3
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    COEFF_FIELD_NUMBER: _builtins.int
+    STABLE_PROD_GRAD_FIELD_NUMBER: _builtins.int
+    operation: Global___EltwiseParameter.EltwiseOp.ValueType
+    stable_prod_grad: _builtins.bool
+    @_builtins.property
+    def coeff(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        operation: Global___EltwiseParameter.EltwiseOp.ValueType | None = ...,
+        coeff: _abc.Iterable[_builtins.float] | None = ...,
+        stable_prod_grad: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "stable_prod_grad", b"stable_prod_grad"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coeff", b"coeff", "operation", b"operation", "stable_prod_grad", b"stable_prod_grad"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EltwiseParameter: _TypeAlias = EltwiseParameter  # noqa: Y015
+
+@_typing.final
+class ExpParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
+    base: _builtins.float
+    scale: _builtins.float
+    shift: _builtins.float
+    def __init__(
+        self,
+        *,
+        base: _builtins.float | None = ...,
+        scale: _builtins.float | None = ...,
+        shift: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "scale", b"scale", "shift", b"shift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "scale", b"scale", "shift", b"shift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpParameter: _TypeAlias = ExpParameter  # noqa: Y015
+
+@_typing.final
+class FlattenParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    END_AXIS_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    end_axis: _builtins.int
+    def __init__(
+        self,
+        *,
+        axis: _builtins.int | None = ...,
+        end_axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "end_axis", b"end_axis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "end_axis", b"end_axis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlattenParameter: _TypeAlias = FlattenParameter  # noqa: Y015
+
+@_typing.final
+class InputParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHAPE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobShape]: ...
+    def __init__(
+        self,
+        *,
+        shape: _abc.Iterable[Global___BlobShape] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputParameter: _TypeAlias = InputParameter  # noqa: Y015
+
+@_typing.final
+class LogParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
+    base: _builtins.float
+    scale: _builtins.float
+    shift: _builtins.float
+    def __init__(
+        self,
+        *,
+        base: _builtins.float | None = ...,
+        scale: _builtins.float | None = ...,
+        shift: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "scale", b"scale", "shift", b"shift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "scale", b"scale", "shift", b"shift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogParameter: _TypeAlias = LogParameter  # noqa: Y015
+
+@_typing.final
+class LRNParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _NormRegion:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _NormRegionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LRNParameter._NormRegion.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACROSS_CHANNELS: LRNParameter._NormRegion.ValueType  # 0
+        WITHIN_CHANNEL: LRNParameter._NormRegion.ValueType  # 1
+
+    class NormRegion(_NormRegion, metaclass=_NormRegionEnumTypeWrapper): ...
+    ACROSS_CHANNELS: LRNParameter.NormRegion.ValueType  # 0
+    WITHIN_CHANNEL: LRNParameter.NormRegion.ValueType  # 1
+
+    LOCAL_SIZE_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    NORM_REGION_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    local_size: _builtins.int
+    alpha: _builtins.float
+    beta: _builtins.float
+    norm_region: Global___LRNParameter.NormRegion.ValueType
+    k: _builtins.float
+    def __init__(
+        self,
+        *,
+        local_size: _builtins.int | None = ...,
+        alpha: _builtins.float | None = ...,
+        beta: _builtins.float | None = ...,
+        norm_region: Global___LRNParameter.NormRegion.ValueType | None = ...,
+        k: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "beta", b"beta", "k", b"k", "local_size", b"local_size", "norm_region", b"norm_region"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "beta", b"beta", "k", b"k", "local_size", b"local_size", "norm_region", b"norm_region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LRNParameter: _TypeAlias = LRNParameter  # noqa: Y015
+
+@_typing.final
+class MVNParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NORMALIZE_VARIANCE_FIELD_NUMBER: _builtins.int
+    ACROSS_CHANNELS_FIELD_NUMBER: _builtins.int
+    EPS_FIELD_NUMBER: _builtins.int
+    normalize_variance: _builtins.bool
+    across_channels: _builtins.bool
+    eps: _builtins.float
+    def __init__(
+        self,
+        *,
+        normalize_variance: _builtins.bool | None = ...,
+        across_channels: _builtins.bool | None = ...,
+        eps: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["across_channels", b"across_channels", "eps", b"eps", "normalize_variance", b"normalize_variance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["across_channels", b"across_channels", "eps", b"eps", "normalize_variance", b"normalize_variance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MVNParameter: _TypeAlias = MVNParameter  # noqa: Y015
+
+@_typing.final
+class PowerParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POWER_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
+    power: _builtins.float
+    scale: _builtins.float
+    shift: _builtins.float
+    def __init__(
+        self,
+        *,
+        power: _builtins.float | None = ...,
+        scale: _builtins.float | None = ...,
+        shift: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["power", b"power", "scale", b"scale", "shift", b"shift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["power", b"power", "scale", b"scale", "shift", b"shift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerParameter: _TypeAlias = PowerParameter  # noqa: Y015
+
+@_typing.final
+class PReLUParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILLER_FIELD_NUMBER: _builtins.int
+    CHANNEL_SHARED_FIELD_NUMBER: _builtins.int
+    channel_shared: _builtins.bool
+    @_builtins.property
+    def filler(self) -> Global___FillerParameter: ...
+    def __init__(
+        self,
+        *,
+        filler: Global___FillerParameter | None = ...,
+        channel_shared: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_shared", b"channel_shared", "filler", b"filler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_shared", b"channel_shared", "filler", b"filler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PReLUParameter: _TypeAlias = PReLUParameter  # noqa: Y015
+
+@_typing.final
+class ReductionParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _ReductionOp:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReductionOpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ReductionParameter._ReductionOp.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SUM: ReductionParameter._ReductionOp.ValueType  # 1
+        ASUM: ReductionParameter._ReductionOp.ValueType  # 2
+        SUMSQ: ReductionParameter._ReductionOp.ValueType  # 3
+        MEAN: ReductionParameter._ReductionOp.ValueType  # 4
+        TOPK: ReductionParameter._ReductionOp.ValueType  # 5
+
+    class ReductionOp(_ReductionOp, metaclass=_ReductionOpEnumTypeWrapper): ...
+    SUM: ReductionParameter.ReductionOp.ValueType  # 1
+    ASUM: ReductionParameter.ReductionOp.ValueType  # 2
+    SUMSQ: ReductionParameter.ReductionOp.ValueType  # 3
+    MEAN: ReductionParameter.ReductionOp.ValueType  # 4
+    TOPK: ReductionParameter.ReductionOp.ValueType  # 5
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    COEFF_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    operation: Global___ReductionParameter.ReductionOp.ValueType
+    axis: _builtins.int
+    coeff: _builtins.float
+    k: _builtins.int
+    def __init__(
+        self,
+        *,
+        operation: Global___ReductionParameter.ReductionOp.ValueType | None = ...,
+        axis: _builtins.int | None = ...,
+        coeff: _builtins.float | None = ...,
+        k: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "coeff", b"coeff", "k", b"k", "operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "coeff", b"coeff", "k", b"k", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReductionParameter: _TypeAlias = ReductionParameter  # noqa: Y015
+
+@_typing.final
+class ReshapeParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHAPE_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    NUM_AXES_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    num_axes: _builtins.int
+    @_builtins.property
+    def shape(self) -> Global___BlobShape: ...
+    def __init__(
+        self,
+        *,
+        shape: Global___BlobShape | None = ...,
+        axis: _builtins.int | None = ...,
+        num_axes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "num_axes", b"num_axes", "shape", b"shape"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "num_axes", b"num_axes", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReshapeParameter: _TypeAlias = ReshapeParameter  # noqa: Y015
+
+@_typing.final
+class ScaleParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    NUM_AXES_FIELD_NUMBER: _builtins.int
+    FILLER_FIELD_NUMBER: _builtins.int
+    BIAS_TERM_FIELD_NUMBER: _builtins.int
+    BIAS_FILLER_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    num_axes: _builtins.int
+    bias_term: _builtins.bool
+    @_builtins.property
+    def filler(self) -> Global___FillerParameter: ...
+    @_builtins.property
+    def bias_filler(self) -> Global___FillerParameter: ...
+    def __init__(
+        self,
+        *,
+        axis: _builtins.int | None = ...,
+        num_axes: _builtins.int | None = ...,
+        filler: Global___FillerParameter | None = ...,
+        bias_term: _builtins.bool | None = ...,
+        bias_filler: Global___FillerParameter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_filler", b"bias_filler", "bias_term", b"bias_term", "filler", b"filler", "num_axes", b"num_axes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_filler", b"bias_filler", "bias_term", b"bias_term", "filler", b"filler", "num_axes", b"num_axes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleParameter: _TypeAlias = ScaleParameter  # noqa: Y015
+
+@_typing.final
+class SigmoidParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    engine: Global___Engine.ValueType
+    def __init__(
+        self,
+        *,
+        engine: Global___Engine.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SigmoidParameter: _TypeAlias = SigmoidParameter  # noqa: Y015
+
+@_typing.final
+class SliceParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLICE_DIM_FIELD_NUMBER: _builtins.int
+    SLICE_POINT_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    slice_dim: _builtins.int
+    axis: _builtins.int
+    @_builtins.property
+    def slice_point(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        slice_dim: _builtins.int | None = ...,
+        slice_point: _abc.Iterable[_builtins.int] | None = ...,
+        axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "slice_dim", b"slice_dim"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "slice_dim", b"slice_dim", "slice_point", b"slice_point"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SliceParameter: _TypeAlias = SliceParameter  # noqa: Y015
+
+@_typing.final
+class SPPParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _PoolMethod:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SPPParameter._PoolMethod.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MAX: SPPParameter._PoolMethod.ValueType  # 0
+        AVE: SPPParameter._PoolMethod.ValueType  # 1
+        STOCHASTIC: SPPParameter._PoolMethod.ValueType  # 2
+
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper): ...
+    MAX: SPPParameter.PoolMethod.ValueType  # 0
+    AVE: SPPParameter.PoolMethod.ValueType  # 1
+    STOCHASTIC: SPPParameter.PoolMethod.ValueType  # 2
+
+    PYRAMID_HEIGHT_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    pyramid_height: _builtins.int
+    pool: Global___SPPParameter.PoolMethod.ValueType
+    engine: Global___Engine.ValueType
+    def __init__(
+        self,
+        *,
+        pyramid_height: _builtins.int | None = ...,
+        pool: Global___SPPParameter.PoolMethod.ValueType | None = ...,
+        engine: Global___Engine.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "pool", b"pool", "pyramid_height", b"pyramid_height"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "pool", b"pool", "pyramid_height", b"pyramid_height"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SPPParameter: _TypeAlias = SPPParameter  # noqa: Y015
+
+@_typing.final
+class TanHParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    engine: Global___Engine.ValueType
+    def __init__(
+        self,
+        *,
+        engine: Global___Engine.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TanHParameter: _TypeAlias = TanHParameter  # noqa: Y015
+
+@_typing.final
+class ThresholdParameter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.float
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ThresholdParameter: _TypeAlias = ThresholdParameter  # noqa: Y015

@@ -2,7 +2,7 @@ import pytest
 from google.protobuf import text_format
 
 from tsnd.caffe.net_pb2 import NetParameter
-from tsnd_builder.caffe.phase import layers_under_test
+from tsnd_builder.caffe.phase import TRAINING_ONLY, layers_under_test
 from tsnd_builder.errors import PrototxtError
 
 
@@ -84,3 +84,11 @@ def test_the_order_of_the_layers_is_kept():
 def test_both_kinds_of_rules_in_one_layer_are_refused():
     with pytest.raises(PrototxtError, match="'a' has both include and exclude rules"):
         is_in("include { } exclude { }")
+
+
+@pytest.mark.parametrize("kind", sorted(TRAINING_ONLY))
+@pytest.mark.parametrize("rules", ["", "include { phase: TEST }", "exclude { phase: TRAIN }"])
+def test_layers_that_need_training_data_or_labels_are_left_out(kind, rules):
+    text = f"layer {{ name: 'a' type: '{kind}' {rules} }} layer {{ name: 'b' type: 'ReLU' }}"
+
+    assert names_under_test(text) == ["b"]

@@ -231,14 +231,35 @@ def test_a_misspelling_inside_a_known_block_is_refused_in_any_layer(read):
 @pytest.mark.parametrize(
     "text",
     [
-        "name: 'v1' layers { name: 'c' type: CONVOLUTION }",
-        "name: 'v0'\nlayers { layer { name: 'c' type: 'conv' } }",
+        "layers { name: 'c' type: CONVOLUTION }",
+        "layers { layer { name: 'c' type: 'conv' } }",
+        "layer { name: 'c' type: 'Convolution' }",
     ],
-    ids=["v1", "v0"],
+    ids=["v1", "v0", "present"],
 )
-def test_the_older_formats_are_refused_with_the_tool_that_upgrades_them(read, text):
-    with pytest.raises(PrototxtError, match=r"older formats.*upgrade_net_proto_text"):
-        read(text)
+def test_every_format_is_read_as_the_present_one(read, text):
+    assert read(text) == NetParameter(layer=[{"name": "c", "type": "Convolution"}])
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "layers { name: 'pool1' type: POOLING pooling_param { kernal_size: 3 } }",
+        "layers { name: 'pool1' type: POOLING kernal_size: 3 }",
+        "layers { layer { name: 'pool1' type: 'pool' kernal_size: 3 } }",
+    ],
+    ids=["v1", "v1_layer", "v0"],
+)
+def test_a_misspelt_field_of_an_older_format_is_refused_too(read, layers):
+    with pytest.raises(PrototxtError, match=r"line 2.*has no field 'kernal_size'"):
+        read(f"name: 'old'\n{layers}")
+
+
+@pytest.mark.parametrize("start", ["name: 'd' type: DATA", "layer { name: 'd' type: 'data' }"])
+def test_unknown_blocks_of_older_layers_that_are_not_converted_are_tolerated(read, start):
+    text = f"layers {{ {start} data_param {{ source: 'db' }} }}"
+
+    assert [entry.type for entry in read(text).layer] == ["Data"]
 
 
 @pytest.mark.parametrize(

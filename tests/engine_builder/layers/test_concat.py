@@ -36,7 +36,7 @@ def test_lengths_along_the_axis_add_up(load_layer):
 def test_a_joined_batch_stays_open(load_layer):
     joined = load_layer("Concat", "concat_param { axis: 0 }", (1, 3), (1, 3))
 
-    assert joined.tops[0].shape == ("N+N", 3)
+    assert joined.tops[0].shape == ("2N", 3)
 
 
 @pytest.mark.parametrize(

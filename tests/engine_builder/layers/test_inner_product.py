@@ -65,10 +65,20 @@ def test_any_batch_is_taken(run_layer, batch):
         ("num_output: 0", "num_output is not set"),
         ("num_output: 2 axis: 4", r"axis 4 does not exist in a bottom of shape \['N', 3, 4, 4\]"),
         ("num_output: 2 axis: -5", "axis -5 does not exist"),
-        ("num_output: 2 axis: 0", "mixes the batch axis .* depends on the batch size"),
-        ("num_output: 2 axis: -4", "mixes the batch axis"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(load_layer, settings, reason):
     with pytest.raises(LayerError, match=rf"layer 'it' \(InnerProduct\): .*{reason}"):
         load_layer("InnerProduct", f"inner_product_param {{ {settings} }}", (1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("axis", [0, -4])
+def test_the_batch_may_be_flattened_too_but_is_then_fixed(run_layer, load_layer, axis):
+    x, weight, bias = random_floats(1, 1, 3, 2, 2), random_floats(2, 4, 12), random_floats(3, 4)
+    settings = f"inner_product_param {{ num_output: 4 axis: {axis} }}"
+
+    actual = run_layer("InnerProduct", settings, x, blobs=[weight, bias])
+
+    layer = load_layer("InnerProduct", settings, x.shape, blobs=[weight, bias])
+    assert [value.shape for value in (*layer.bottoms, *layer.tops)] == [(1, 3, 2, 2), (4,)]
+    assert max_relative_error(actual, multiply(x, weight, bias, 0)) < FLOAT32_TOLERANCE

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from tests.builders import FLOAT32_TOLERANCE, max_relative_error, random_floats
+from tests.builders import (
+    FLOAT32_TOLERANCE,
+    layer,
+    max_relative_error,
+    net,
+    random_floats,
+    run_net,
+)
 from tsnd_builder.errors import LayerError
 
 
@@ -41,10 +48,19 @@ def test_large_scores_do_not_overflow(run_layer):
     ("settings", "reason"),
     [
         ("softmax_param { axis: 2 }", r"axis 2 does not exist"),
-        ("softmax_param { axis: 0 }", r"axis 0 is the batch.*use axis 1"),
-        ("softmax_param { axis: -2 }", r"axis 0 is the batch"),
+        ("softmax_param { axis: -3 }", r"axis -3 does not exist"),
     ],
 )
-def test_an_axis_that_is_missing_or_the_batch_is_refused(load_layer, settings, reason):
+def test_an_axis_that_does_not_exist_is_refused(load_layer, settings, reason):
     with pytest.raises(LayerError, match=rf"layer 'it' \(Softmax\): .*{reason}"):
         load_layer("Softmax", settings, (1, 3))
+
+
+@pytest.mark.parametrize("axis", [0, -2])
+def test_along_the_batch_it_converts_for_the_prototxts_batch_size(tmp_path, axis):
+    x = random_floats(1, 4, 3)
+    text = net(layer("s", "Softmax", "data", "s", f"softmax_param {{ axis: {axis} }}"), data=(4, 3))
+
+    actual = run_net(tmp_path, text, {"data": x})["s"]
+
+    assert max_relative_error(actual, softmax(x, 0)) < FLOAT32_TOLERANCE

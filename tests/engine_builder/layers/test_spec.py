@@ -1,9 +1,10 @@
 import pytest
 
 from tsnd.caffe.net_pb2 import LayerParameter
-from tsnd_builder.errors import LayerError
+from tsnd_builder.errors import BatchDependent, LayerError
 from tsnd_builder.layers.registry import LAYER_SPECS
 from tsnd_builder.layers.spec import (
+    PER_BOTTOM,
     LayerSpec,
     canonical_axis,
     fixed_dims,
@@ -33,7 +34,9 @@ def test_fixed_dims_are_those_behind_the_batch():
 
 
 def test_an_open_axis_among_fixed_ones_is_refused():
-    with pytest.raises(LayerError, match="depends on the batch size"):
+    with pytest.raises(
+        BatchDependent, match=r"mixes the batch axis of its bottom \['N', 3, 4, 5\]"
+    ):
         fixed_dims(SHAPE, 0)
 
 
@@ -56,7 +59,7 @@ def test_a_wrong_number_of_bottoms_or_tops_is_refused(bottoms, tops, reason):
 
 def test_a_layer_may_have_a_top_per_bottom():
     spec = LayerSpec(
-        type="Any", infer_shapes=same_shapes, convert=None, bottoms=(1, 9), top_per_bottom=True
+        type="Any", infer_shapes=same_shapes, convert=None, bottoms=(1, 9), tops=PER_BOTTOM
     )
 
     spec.check_arity(LayerParameter(bottom=["a", "b"], top=["c", "d"]))

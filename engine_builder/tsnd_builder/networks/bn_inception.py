@@ -1,7 +1,7 @@
-"""The architectures of TSN as Caffe deploy nets, written from tables.
+"""BN-Inception in the variant of TSN's Caffe models, written from a table.
 
-BN-Inception: Ioffe & Szegedy, "Batch Normalization", 2015, figure 5, in the variant of
-TSN's Caffe models: a BN and a ReLU behind every convolution, pooling that rounds up.
+Ioffe & Szegedy, "Batch Normalization", 2015, figure 5: a BN and a ReLU behind every
+convolution, pooling that rounds up.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,5 @@
+"""Sigmoid: 1 / (1 + exp(-x))."""
+
+from tsnd_builder.layers.unary import unary_spec
+
+SPEC = unary_spec("Sigmoid", "Sigmoid")

@@ -1,0 +1,124 @@
+"""Verification notices what is wrong with a package, wherever it is wrong."""
+
+import json
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.builders import run_onnx, write_tiny_caffe_model
+from tsnd_builder.__main__ import main
+from tsnd_builder.assemble import load_graph
+from tsnd_builder.export import export_onnx
+
+
+@pytest.fixture(params=["rgb", "flow"])
+def package(request, tmp_path):
+    """A tiny package of ten crops, and the Caffe files it was built from."""
+    channels = 3 if request.param == "rgb" else 10
+    prototxt, weights, labels = write_tiny_caffe_model(tmp_path, channels=channels)
+    arguments = ["build", "--prototxt", prototxt, "--weights", weights, "--labels", labels]
+    arguments += ["--modality", request.param, "--crops", "10", "--name", "tiny"]
+    assert main([*map(str, arguments), "--repository", str(tmp_path / "models")]) == 0
+    return tmp_path / "models" / "tiny" / "1", prototxt, weights
+
+
+@pytest.fixture
+def reference(package, tmp_path):
+    """Inputs and outputs of the plain network, as an .npz."""
+    _, prototxt, weights = package
+    graph = load_graph(prototxt, weights)
+    shape = [int(dim) for dim in graph.inputs[0].shape[1:]]
+    x = np.random.default_rng(1).normal(size=(3, *shape)).astype(np.float32)
+    outputs = run_onnx(export_onnx(graph, keep_bn=True), {graph.inputs[0].name: x})
+    path = tmp_path / "io.npz"
+    arrays: dict[str, Any] = {f"out/{blob}": array for blob, array in outputs.items()}
+    np.savez(path, **{f"in/{graph.inputs[0].name}": x, **arrays})
+    return path
+
+
+def verify(capsys, folder, *more):
+    status = main(["verify", str(folder), *map(str, more)])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_a_good_package_passes_and_gets_its_report(package, reference, capsys):
+    folder, *_ = package
+
+    status, out, _ = verify(capsys, folder, "--reference", reference)
+
+    report = json.loads((folder / "parity.json").read_text())
+    assert status == 0
+    assert "io.npz" in out
+    assert {f["output"] for f in report["findings"]} >= {"scores", "features"}
+    assert all(f["is_within_tolerance"] for f in report["findings"])
+    assert {f["inputs"] for f in report["findings"]} == {"fixed", "natural", "its inputs"}
+
+
+def change_constant(folder, name, change):
+    model = onnx.load(folder / "model.onnx")
+    (tensor,) = [t for t in model.graph.initializer if t.name == name]
+    array = change(onnx.numpy_helper.to_array(tensor).copy())
+    tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, folder / "model.onnx")
+
+
+def test_wrong_preprocessing_is_noticed(package, capsys):
+    folder, *_ = package
+    change_constant(folder, "mean", lambda mean: mean + 1)
+
+    status, _, err = verify(capsys, folder)
+
+    assert status == 1
+    assert "OUT OF TOLERANCE" in err
+
+
+def test_mirroring_that_does_not_mirror_is_noticed(package, capsys):
+    folder, *_ = package
+    change_constant(folder, "mirror.columns", lambda columns: columns[::-1])
+
+    assert verify(capsys, folder)[0] == 1
+
+
+def test_a_wrong_weight_is_noticed_against_a_reference_alone(package, reference, capsys):
+    folder, *_ = package
+    model = onnx.load(folder / "model.onnx")
+    weights = [t.name for t in model.graph.initializer if t.name.endswith(".weight")]
+    change_constant(folder, weights[0], lambda weight: weight * 1.01)
+
+    assert verify(capsys, folder)[0] == 0
+    assert verify(capsys, folder, "--reference", reference)[0] == 1
+
+
+def test_results_that_are_no_numbers_are_noticed(package, capsys):
+    folder, *_ = package
+    change_constant(folder, "mean", lambda mean: mean * np.float32(np.nan))
+
+    assert verify(capsys, folder)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"out/fc-action": np.zeros((1, 5))}, "has no input"),
+        ({"in/data": np.zeros((1, 1, 2, 2))}, "has none of these blobs|the package's network has"),
+        ({"in/data": np.zeros((1, 1, 2, 2)), "out/fc-action": np.zeros((1, 5))}, "does not take"),
+    ],
+)
+def test_a_reference_that_does_not_fit_is_refused(package, tmp_path, capsys, arrays, reason):
+    folder, *_ = package
+    np.savez(tmp_path / "bad.npz", **arrays)
+
+    status, _, err = verify(capsys, folder, "--reference", tmp_path / "bad.npz")
+
+    assert status == 2
+    assert any(part in err for part in reason.split("|"))
+
+
+def test_what_is_no_package_is_refused(tmp_path, capsys):
+    status, _, err = verify(capsys, tmp_path)
+
+    assert status == 2
+    assert "manifest.json" in err
