@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tsnd_builder import commands
 from tsnd_builder.errors import BuilderError
+from tsnd_builder.fetch import fetch, list_published
 from tsnd_builder.inspect import inspect_path
 from tsnd_builder.layers.batch_norm import BNStorage
 from tsnd_builder.networks.registry import NETWORKS
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_convert(commands_)
     _add_build(commands_)
+    _add_fetch(commands_)
     _add_synth(commands_)
     _add_verify(commands_)
     _add_inspect(commands_)
@@ -122,6 +124,38 @@ def _add_build(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             heads=dict(a.head),
         )
     )
+
+
+def _add_fetch(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("fetch", help="download a published Caffe model and check it")
+    parser.add_argument(
+        "name", nargs="?", metavar="MODEL", help="such as kinetics/bn_inception_rgb"
+    )
+    parser.add_argument("--list", action="store_true", help="print the published models")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to download to")
+    parser.add_argument(
+        "--url",
+        help="another address: of a folder if it ends with '/', else of the archive or caffemodel",
+    )
+    parser.add_argument(
+        "--sha256", metavar="HEX", help="hash it must have; replaces the one in DIR/fetch.lock"
+    )
+    parser.set_defaults(run=lambda a: _fetch(a, parser))
+
+
+def _fetch(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    if arguments.list:
+        return list_published()
+    if arguments.name is None or arguments.out is None:
+        parser.error("give a model and --out DIR, or --list")
+    fetched = fetch(
+        arguments.name,
+        arguments.out,
+        url=arguments.url,
+        sha256=arguments.sha256,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    return str(fetched)
 
 
 def _add_synth(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -65,10 +65,10 @@ def assemble(net: NetParameter, blobs: BlobSource, *, source: Path) -> Graph:
     """
     with _naming_file(source):
         parameters = list(layers_under_test(net))
-    if not parameters:
+    layers = [layer for layer in parameters if layer.type != INPUT_LAYER]
+    if not layers:
         raise GraphError(f"{source} has no layers in the TEST phase, so it computes nothing.")
     declared = read_inputs(net, parameters, source)
-    layers = [layer for layer in parameters if layer.type != INPUT_LAYER]
     try:
         inputs = _with_open_batch(declared)
         walk = _walk(inputs, layers, blobs, source)

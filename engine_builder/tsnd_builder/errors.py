@@ -11,6 +11,8 @@
     ├── SelectionError      a blob, option or value asked for that does not exist here
     ├── ExportError         an ONNX graph that failed its checks
     ├── PackageError        a model package that cannot be written or read
+    ├── ArchiveError        a file that is no archive, or one that holds what it should not
+    ├── FetchError          a published model that cannot be downloaded, trusted or unpacked
     └── OutOfTolerance      a package that does not compute what it should; exits with 1
 
 A message names the file, the layer, what came, what was expected and what to do.
@@ -63,6 +65,14 @@ class ExportError(BuilderError):
 
 class PackageError(BuilderError):
     """A model package or repository that cannot be written or read."""
+
+
+class ArchiveError(BuilderError):
+    """A file that is not an archive, is damaged, or holds what no model archive would."""
+
+
+class FetchError(BuilderError):
+    """A published model that cannot be downloaded, trusted or unpacked."""
 
 
 class OutOfTolerance(BuilderError):
