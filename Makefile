@@ -45,7 +45,7 @@ fmt: $(INSTALLED) ## format the code
 lint: $(INSTALLED) ## check format, lint rules and import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo 'Not formatted: run make fmt' >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@PYTHONPATH=protos:engine_builder:daemon:client $(BIN)/lint-imports --no-cache
+	@out=$$(PYTHONPATH=protos:engine_builder:daemon:client $(BIN)/lint-imports --no-cache 2>&1) || { echo "$$out"; exit 1; }
 
 type: $(INSTALLED) ## check types (mypy --strict)
 	@$(BIN)/mypy
