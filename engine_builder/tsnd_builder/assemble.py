@@ -237,12 +237,9 @@ class _Walk:
         """
         for blob in parameters.top:
             if spec.shares_storage:
-                self.memory[blob] = self.memory.setdefault(
-                    parameters.bottom[0], parameters.bottom[0]
-                )
-            elif blob not in parameters.bottom:
-                self.memory[blob] = blob
-            elif spec.convert is not None:
+                bottom = parameters.bottom[0]
+                self.memory[blob] = self.memory.setdefault(bottom, bottom)
+            elif blob in parameters.bottom and spec.convert is not None:
                 self._write_through(blob, parameters.name)
 
     def _write_through(self, blob: str, layer: str) -> None:

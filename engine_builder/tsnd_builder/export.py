@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tsnd_builder.caffe.graph import Graph, Shape
-from tsnd_builder.errors import ExportError, LayerError, SelectionError
+from tsnd_builder.errors import ExportError, GraphError, LayerError, SelectionError
 from tsnd_builder.folding import fold_affine
 from tsnd_builder.layers.registry import LAYER_SPECS
 from tsnd_builder.onnx_writer import NodeWriter
@@ -38,14 +38,11 @@ def export_onnx(
         ExportError: When the finished model fails a check.
     """
     wanted = _outputs(graph, outputs)
-    if not keep_bn:
-        graph = fold_affine(graph, keep=wanted)
     writer = NodeWriter(_reserved(graph))
-    for layer in graph.needed_for(wanted):
-        convert = LAYER_SPECS[layer.type].convert
-        if convert is None:
-            raise LayerError(f"layer {layer.name!r} of type {layer.type} has no ONNX form.")
-        convert(layer, writer)
+    try:
+        _write_layers(graph if keep_bn else fold_affine(graph, keep=wanted), wanted, writer)
+    except GraphError as err:
+        raise type(err)(f"{graph.source}: {err}") from err
     for blob in wanted:
         value = graph.blobs[blob].name
         if value != blob:  # a blob that only another layer's result, such as Dropout's top
@@ -57,6 +54,14 @@ def export_onnx(
         outputs=[_tensor(b, TensorProto.FLOAT, graph.blobs[b].shape) for b in wanted],
     )
     return check_model(model)
+
+
+def _write_layers(graph: Graph, wanted: tuple[str, ...], writer: NodeWriter) -> None:
+    for layer in graph.needed_for(wanted):
+        convert = LAYER_SPECS[layer.type].convert
+        if convert is None:
+            raise LayerError(f"layer {layer.name!r} of type {layer.type} has no ONNX form.")
+        convert(layer, writer)
 
 
 def make_model(
@@ -108,6 +113,11 @@ def _outputs(graph: Graph, outputs: Sequence[str]) -> tuple[str, ...]:
                 f"{graph.source} has no blob {blob!r}. Did you mean {' or '.join(near)}?"
             )
     wanted = tuple(dict.fromkeys(outputs)) or graph.outputs
+    if not wanted:
+        raise SelectionError(
+            f"{graph.source} has no outputs: every blob is read by a layer, such as Silence. Name "
+            "some with --outputs."
+        )
     for blob in wanted:
         if blob in {value.name for value in graph.inputs}:
             raise SelectionError(

@@ -17,7 +17,8 @@ FLOAT32_TOLERANCE = 1e-5
 async def test_a_clients_scores_have_the_outputs_of_the_heads_too(tmp_path):
     prototxt, weights, labels = write_tiny_caffe_model(tmp_path)
     files = commands.CaffeFiles(prototxt, weights, BNStorage.VARIANCE)
-    common: dict[str, Any] = {"labels": labels, "modality": Modality.RGB, "crops": 1, "frame_size": None}
+    common: dict[str, Any] = {"labels": labels, "modality": Modality.RGB, "crops": 1}
+    common["frame_size"] = None
     frame = np.random.default_rng(0).integers(0, 256, (16, 21, 3), dtype=np.uint8)
     repository = tmp_path / "models"
     commands.build(files, name="plain", repository=repository, **common)

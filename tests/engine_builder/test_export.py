@@ -14,6 +14,7 @@ from tests.builders import (
     tiny_blobs,
     tiny_net,
 )
+from tsnd_builder.assemble import load_graph
 from tsnd_builder.errors import ExportError, SelectionError
 from tsnd_builder.export import IR_VERSION, OPSET, check_model, export_onnx, make_model
 from tsnd_builder.onnx_writer import NodeWriter
@@ -207,3 +208,13 @@ def test_the_model_survives_serialization(graph):
     model = export_onnx(graph)
 
     onnx.checker.check_model(onnx.load_from_string(model.SerializeToString()), full_check=True)
+
+
+def test_a_net_whose_outputs_are_all_silenced_is_refused(tmp_path):
+    text = """input: "data" input_shape { dim: 1 dim: 3 }
+    layer { name: "r" type: "ReLU" bottom: "data" top: "r" }
+    layer { name: "s" type: "Silence" bottom: "r" }"""
+    (tmp_path / "net.prototxt").write_text(text)
+
+    with pytest.raises(SelectionError, match=r"has no outputs.*--outputs"):
+        export_onnx(load_graph(tmp_path / "net.prototxt", None))

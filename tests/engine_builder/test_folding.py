@@ -31,7 +31,13 @@ def conv_blobs(rng):
 @pytest.fixture
 def blobs():
     rng = np.random.default_rng(0)
-    return {"conv": conv_blobs(rng), "bn": bn_blobs(rng, 4), "bn2": bn_blobs(rng, 4)}
+    three = [random_floats(2, 3, 3, 3, 3), random_floats(3, 3)]
+    return {
+        "conv": conv_blobs(rng),
+        "three": three,
+        "bn": bn_blobs(rng, 4),
+        "bn2": bn_blobs(rng, 4),
+    }
 
 
 @pytest.fixture
@@ -149,6 +155,156 @@ def test_bn_on_the_input_stays(types_after_folding, blobs):
 
 def test_two_bn_layers_in_a_row_are_both_folded(types_after_folding):
     assert types_after_folding(CONV, BN, layer("bn2", "BN", "b", "b2")) == ["Convolution"]
+
+
+BATCH_NORM = layer("norm", "BatchNorm", "c", "n")
+SCALE = layer("scale", "Scale", "n", "s")
+SCALE_AND_BIAS = layer("scale", "Scale", "n", "s", "scale_param { bias_term: true }")
+
+
+@pytest.fixture
+def affine(blobs):
+    """Add weights of BatchNorm, Scale and Bias layers of four channels."""
+    blobs["norm"] = [random_floats(6, 4), np.abs(random_floats(7, 4)) + 0.5, np.array([1.0])]
+    blobs["scale"] = [random_floats(8, 4), random_floats(9, 4)]
+    blobs["bias"] = [random_floats(10, 4)]
+    return blobs
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+@pytest.mark.parametrize("scale", [SCALE, SCALE_AND_BIAS], ids=["scale", "scale_and_bias"])
+def test_batch_norm_and_the_scale_behind_it_are_both_folded(
+    types_after_folding, affine, scale, factor
+):
+    affine["norm"][2][:] = factor
+    affine["scale"] = affine["scale"][: 1 + (scale is SCALE_AND_BIAS)]
+
+    assert types_after_folding(CONV, BATCH_NORM, scale) == ["Convolution"]
+
+
+def test_batch_norm_and_scale_in_place_are_folded(types_after_folding, affine):
+    affine["scale"] = affine["scale"][:1]
+    chain = [layer("norm", "BatchNorm", "c", "c"), layer("scale", "Scale", "c", "c")]
+
+    types = types_after_folding(CONV, *chain, layer("r", "ReLU", "c", "c"))
+
+    assert types == ["Convolution", "ReLU"]
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [layer("bias", "Bias", "c", "o")],
+        [layer("scale", "Scale", "c", "o", "scale_param { bias_term: true }")],
+        [layer("scale", "Scale", "c", "o", "scale_param { axis: -3 bias_term: true }")],
+        [layer("bias", "Bias", "c", "m"), layer("bn", "BN", "m", "o")],
+        [BN, layer("bias", "Bias", "b", "m"), layer("norm", "BatchNorm", "m", "o")],
+    ],
+    ids=["bias", "scale", "negative_axis", "bias_bn", "bn_bias_norm"],
+)
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_any_chain_of_affine_layers_is_folded(types_after_folding, affine, behind, has_bias):
+    affine["conv"] = affine["conv"][: 1 + has_bias]
+    conv = CONV.replace("kernel_size", f"bias_term: {str(has_bias).lower()} kernel_size")
+
+    assert types_after_folding(conv, *behind) == ["Convolution"]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 2)], ids=str)
+def test_scale_and_bias_are_folded_into_an_inner_product(types_after_folding, affine, shape):
+    affine["fc"] = [random_floats(3, 4, int(np.prod(shape))), random_floats(4, 4)]
+    fc = layer("fc", "InnerProduct", "data", "n", "inner_product_param { num_output: 4 }")
+    bias = layer("bias", "Bias", "s", "o")
+
+    types = types_after_folding(
+        fc, SCALE_AND_BIAS, bias, image=random_floats(5, 2, *shape), data=(1, *shape)
+    )
+
+    assert types == ["InnerProduct"]
+
+
+@pytest.mark.parametrize("blob", ["c", "n"])
+def test_a_chain_is_folded_up_to_a_blob_that_is_asked_for(types_after_folding, affine, blob):
+    types = types_after_folding(CONV, BATCH_NORM, SCALE_AND_BIAS, keep=[blob, "s"])
+
+    assert (
+        types == {"c": ["Convolution", "BatchNorm", "Scale"], "n": ["Convolution", "Scale"]}[blob]
+    )
+
+
+@pytest.mark.parametrize("blob", ["c", "n"])
+def test_a_chain_is_folded_up_to_a_blob_that_is_read_twice(types_after_folding, affine, blob):
+    types = types_after_folding(CONV, BATCH_NORM, SCALE_AND_BIAS, layer("r", "ReLU", blob, "r"))
+
+    left = {"c": ["Convolution", "BatchNorm", "Scale"], "n": ["Convolution", "Scale"]}[blob]
+    assert types == [*left, "ReLU"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ("axis: 2", (6,)),
+        ("axis: 3", (6,)),
+        ("num_axes: 2", (4, 6)),
+        ("num_axes: -1", (4, 6, 6)),
+        ("num_axes: 0", ()),
+    ],
+)
+def test_a_scale_along_other_axes_than_the_channels_stays(
+    types_after_folding, affine, settings, shape
+):
+    affine["scale"] = [random_floats(8, *shape)]
+    scale = layer("scale", "Scale", "c", "n", f"scale_param {{ {settings} }}")
+
+    types = types_after_folding(CONV, scale, layer("bn", "BN", "n", "o"))
+
+    assert types == ["Convolution", "Scale", "BN"]
+
+
+@pytest.mark.parametrize(("kind", "block"), [("Scale", "scale"), ("Bias", "bias")])
+def test_an_operand_that_is_another_blob_stays(types_after_folding, kind, block):
+    pool = layer("p", "Pooling", "data", "p", "pooling_param { global_pooling: true }")
+    flat = layer("f", "Flatten", "p", "f", "")
+    conv = CONV.replace("num_output: 4", "num_output: 3")
+    both = layer("both", kind, "c f", "o", f"{block}_param {{ axis: 0 }}")
+    conv = conv.replace('name: "conv"', 'name: "three"')
+
+    types = types_after_folding(pool, flat, conv, both)
+
+    assert types == ["Pooling", "Flatten", "Convolution", kind]
+
+
+@pytest.mark.parametrize("kind", ["Scale", "Bias"])
+def test_an_operand_per_channel_that_is_an_input_stays(tmp_path, blobs, kind):
+    both = layer("both", kind, "c by", "o")
+    graph = graph_of(tmp_path, net(CONV, both, data=(1, 3, 8, 8), by=(4,)), blobs)
+
+    folded = fold_affine(graph, keep=graph.outputs)
+
+    assert [la.type for la in folded.layers] == ["Convolution", kind]
+
+
+def test_a_convolution_is_not_folded_through_the_second_bottom(types_after_folding, affine):
+    affine["fc"] = [random_floats(3, 4, 192), random_floats(4, 4)]
+    fc = layer("fc", "InnerProduct", "data", "f", "inner_product_param { num_output: 4 }")
+    both = layer("both", "Scale", "c f", "o", "scale_param { axis: 0 }")
+
+    assert types_after_folding(CONV, fc, both) == ["Convolution", "InnerProduct", "Scale"]
+
+
+def test_an_affine_layer_on_the_input_stays(types_after_folding, affine):
+    affine["bias"] = [random_floats(8, 3)]
+
+    assert types_after_folding(layer("bias", "Bias", "data", "o")) == ["Bias"]
+
+
+def test_an_affine_layer_behind_a_deconvolution_stays(types_after_folding, affine):
+    affine["up"] = [random_floats(3, 3, 4, 2, 2), random_floats(4, 4)]
+    settings = "convolution_param { num_output: 4 kernel_size: 2 stride: 2 }"
+
+    types = types_after_folding(layer("up", "Deconvolution", "data", "c", settings), BN)
+
+    assert types == ["Deconvolution", "BN"]
 
 
 def test_bn_behind_a_convolution_of_two_bottoms_stays(tmp_path, blobs):

@@ -54,3 +54,32 @@ def test_a_constant_never_takes_a_reserved_name():
 
     assert writer.floats("w", [1.0]) == "w.2"
     assert writer.initializers[0].name == "w.2"
+
+
+def test_a_chain_feeds_each_operator_the_result_of_the_one_before():
+    writer = NodeWriter()
+
+    assert writer.chain("x", [("Mul", "a"), ("Add", "b"), ("Pow", "c")], "y", name="it") == "y"
+
+    first, second, last = writer.nodes
+    assert [node.op_type for node in writer.nodes] == ["Mul", "Add", "Pow"]
+    assert list(first.input) == ["x", "a"]
+    assert list(second.input) == [first.output[0], "b"]
+    assert list(last.input) == [second.output[0], "c"]
+    assert list(last.output) == ["y"]
+
+
+def test_a_chain_without_operators_is_an_identity():
+    writer = NodeWriter()
+
+    writer.chain("x", [], "y", name="it")
+
+    (node,) = writer.nodes
+    assert (node.op_type, list(node.input), list(node.output)) == ("Identity", ["x"], ["y"])
+
+
+def test_a_node_may_have_several_outputs():
+    writer = NodeWriter()
+
+    assert writer.node("TopK", ["x", "k"], ["values", "ranks"], name="top") == "values"
+    assert list(writer.nodes[0].output) == ["values", "ranks"]

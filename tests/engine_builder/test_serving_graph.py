@@ -254,6 +254,26 @@ def test_a_network_that_takes_no_square_image_is_refused(graph_with_input, shape
         serving_spec(graph_with_input(*shapes), Modality.RGB, crops_per_snippet=1)
 
 
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        layer("m", "Softmax", "data", "m", "softmax_param { axis: 0 }"),
+        layer("m", "Reshape", "data", "m", "reshape_param { shape { dim: [2, 3, -1] } }"),
+        layer("m", "Reshape", "data", "m", "reshape_param { shape { dim: [3, -1] } }"),
+        layer("m", "Slice", "data", "m n", "slice_param { axis: 0 }"),
+        layer("m", "Reduction", "data", "m"),
+    ],
+    ids=["softmax", "reshape", "reshape_inferred", "slice", "reduction"],
+)
+def test_a_network_that_mixes_the_rows_of_a_batch_is_refused(tmp_path, mixing):
+    graph = graph_of(tmp_path, net(mixing, data=(2, 3, 14, 14)))
+
+    with pytest.raises(
+        SelectionError, match=r"net\.prototxt mixes the rows of a batch.*tsn-build convert"
+    ):
+        serving_spec(graph, Modality.RGB, crops_per_snippet=1)
+
+
 @pytest.mark.parametrize("frame_size", [(13, 20), (20, 13), (1, 1)])
 def test_frames_smaller_than_a_crop_are_refused(graph_with_input, frame_size):
     with pytest.raises(SelectionError, match="are smaller than the network's crop of 14"):

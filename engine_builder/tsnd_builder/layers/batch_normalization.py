@@ -3,6 +3,7 @@
 Blobs: mean [C], variance [C], and one factor [1] that both are divided by.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from tsnd.caffe.net_pb2 import LayerParameter
 from tsnd_builder.caffe.graph import Layer, Shape
-from tsnd_builder.errors import LayerError
+from tsnd_builder.errors import LayerError, WeightsError
 from tsnd_builder.layers.spec import LayerSpec, fixed_dims
 from tsnd_builder.onnx_writer import NodeWriter
 
@@ -26,7 +27,7 @@ def infer_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> Sequen
             "use_global_stats is false, so each snippet's result would depend on the others in "
             "its batch. For deployment remove it or set it to true."
         )
-    if batch_norm.eps <= 0:
+    if not 0 < batch_norm.eps < math.inf:
         raise LayerError(f"its eps is {batch_norm.eps:g}; it must be positive.")
     return bottoms
 
@@ -65,6 +66,11 @@ def _statistics(layer: Layer) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
     """Return mean and variance; a factor of 0 makes both 0 (batch_norm_layer.cpp, Forward)."""
     mean, variance, factor = (blob.astype(np.float64) for blob in layer.blobs)
     weight = 0.0 if factor[0] == 0 else 1.0 / factor[0]
+    if (variance * weight).min() + layer.parameters.batch_norm_param.eps <= 0:
+        raise WeightsError(
+            f"layer {layer.name!r} (BatchNorm): its stored variance has the value "
+            f"{(variance * weight).min():.3g}; a variance is not negative. The weights are damaged."
+        )
     return mean * weight, variance * weight
 
 

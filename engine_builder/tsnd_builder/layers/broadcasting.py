@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tsnd.caffe.net_pb2 import BiasParameter, LayerParameter, ScaleParameter
+from tsnd.caffe.net_pb2 import BiasParameter, ScaleParameter
 from tsnd_builder.caffe.graph import Layer, Shape
 from tsnd_builder.errors import BatchDependent, LayerError
 from tsnd_builder.layers.reshaping import write_reshape
@@ -81,8 +81,3 @@ def _range(parameters: Parameters, bottoms: Sequence[Shape]) -> tuple[int, int]:
             f"{list(first)}."
         )
     return start, start + count
-
-
-def parameters_of(layer: LayerParameter) -> Parameters:
-    """Return the settings of a Scale or Bias layer."""
-    return layer.scale_param if layer.type == "Scale" else layer.bias_param

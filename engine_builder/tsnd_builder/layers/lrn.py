@@ -62,4 +62,4 @@ def _write_within_channel(layer: Layer, writer: NodeWriter) -> None:
     writer.node("Mul", [bottom.name, factor], top.name, name=layer.name)
 
 
-SPEC = LayerSpec(type="LRN", infer_shapes=infer_shapes, convert=convert_lrn, in_place=True)
+SPEC = LayerSpec(type="LRN", infer_shapes=infer_shapes, convert=convert_lrn)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import layer, net
-from tsnd.caffe.net_pb2 import TEST, TRAIN, NetParameter, PoolingParameter
+from tsnd.caffe.net_pb2 import TEST, TRAIN, LayerParameter, NetParameter, PoolingParameter
 from tsnd_builder.caffe.prototxt import read_prototxt
 from tsnd_builder.errors import BuilderError, FileUnreadable, PrototxtError
 
@@ -238,7 +238,7 @@ def test_a_misspelling_inside_a_known_block_is_refused_in_any_layer(read):
     ids=["v1", "v0", "present"],
 )
 def test_every_format_is_read_as_the_present_one(read, text):
-    assert read(text) == NetParameter(layer=[{"name": "c", "type": "Convolution"}])
+    assert read(text) == NetParameter(layer=[LayerParameter(name="c", type="Convolution")])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from tsnd_builder.errors import LayerError, WeightsError
 MEAN, VARIANCE = random_floats(1, 4), np.abs(random_floats(2, 4)) + 0.5
 
 
-def normalize(x, mean, variance, factor, eps):
+def normalize(x, mean, variance, *, factor, eps):
     """Normalize each channel (axis 1); a factor of 0 makes mean and variance 0."""
     weight = 0.0 if factor == 0 else 1.0 / factor
     out = np.empty(x.shape)
@@ -33,7 +33,8 @@ def test_stored_sums_are_divided_by_the_factor(run_layer, shape, settings, eps, 
 
     actual = run_layer("BatchNorm", f"batch_norm_param {{ {settings} }}", x, blobs=blobs)
 
-    assert max_relative_error(actual, normalize(x, *blobs[:2], factor, eps)) < FLOAT32_TOLERANCE
+    expected = normalize(x, MEAN * factor, VARIANCE * factor, factor=factor, eps=eps)
+    assert max_relative_error(actual, expected) < FLOAT32_TOLERANCE
 
 
 def test_a_factor_of_zero_leaves_only_eps(run_layer):
@@ -41,7 +42,8 @@ def test_a_factor_of_zero_leaves_only_eps(run_layer):
 
     actual = run_layer("BatchNorm", "", x, blobs=[MEAN, VARIANCE, np.zeros(1)])
 
-    assert max_relative_error(actual, normalize(x, MEAN, VARIANCE, 0.0, 1e-5)) < FLOAT32_TOLERANCE
+    expected = normalize(x, MEAN, VARIANCE, factor=0.0, eps=1e-5)
+    assert max_relative_error(actual, expected) < FLOAT32_TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,10 @@ def test_blobs_of_another_shape_or_number_are_refused(load_layer, blobs):
 def test_without_weights_it_is_refused(load_layer):
     with pytest.raises(WeightsError, match=r"\(BatchNorm\): it needs weights .*give --weights"):
         load_layer("BatchNorm", "", (1, 4))
+
+
+def test_a_negative_variance_is_refused(run_layer):
+    blobs = [np.zeros(3), np.array([1.0, -1.0, 1.0]), np.ones(1)]
+
+    with pytest.raises(WeightsError, match=r"BatchNorm.*variance has the value -1"):
+        run_layer("BatchNorm", "", random_floats(1, 2, 3, 4, 4), blobs=blobs)
