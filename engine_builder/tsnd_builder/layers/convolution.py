@@ -20,18 +20,7 @@ def infer_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> list[S
 
 
 def _top_shape(conv: ConvolutionParameter, bottom: Shape, first: Shape) -> Shape:
-    if len(bottom) != 4:
-        raise LayerError(f"its bottom has shape {list(bottom)}; a convolution takes 4 axes.")
-    if bottom[1:] != first[1:]:
-        raise LayerError(f"its bottoms differ in shape: {list(first)} and {list(bottom)}.")
-    channels, height, width = fixed_dims(bottom, 1)
-    if conv.num_output < 1:
-        raise LayerError("num_output is not set; it must be at least 1.")
-    if conv.group < 1 or channels % conv.group or conv.num_output % conv.group:
-        raise LayerError(
-            f"group {conv.group} must divide its {channels} input channels "
-            f"and num_output {conv.num_output}."
-        )
+    height, width = checked_image(conv, bottom, first)
     window, dilation = read_window(conv), _dilation(conv)
     size = tuple(
         (length + 2 * pad - (d * (kernel - 1) + 1)) // stride + 1
@@ -43,6 +32,32 @@ def _top_shape(conv: ConvolutionParameter, bottom: Shape, first: Shape) -> Shape
             f"{height} x {width} (height x width)."
         )
     return (bottom[0], conv.num_output, *size)
+
+
+def checked_image(conv: ConvolutionParameter, bottom: Shape, first: Shape) -> tuple[int, int]:
+    """Check a bottom against the layer's channels and groups; returns its height and width.
+
+    Args:
+        conv: The settings.
+        bottom: A bottom, [N, C, H, W].
+        first: The layer's first bottom, which the others must be like.
+
+    Raises:
+        LayerError: When they do not fit.
+    """
+    if len(bottom) != 4:
+        raise LayerError(f"its bottom has shape {list(bottom)}; this layer takes 4 axes.")
+    if bottom[1:] != first[1:]:
+        raise LayerError(f"its bottoms differ in shape: {list(first)} and {list(bottom)}.")
+    channels, height, width = fixed_dims(bottom, 1)
+    if conv.num_output < 1:
+        raise LayerError("num_output is not set; it must be at least 1.")
+    if conv.group < 1 or channels % conv.group or conv.num_output % conv.group:
+        raise LayerError(
+            f"group {conv.group} must divide its {channels} input channels "
+            f"and num_output {conv.num_output}."
+        )
+    return height, width
 
 
 def blob_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> list[tuple[int, ...]]:

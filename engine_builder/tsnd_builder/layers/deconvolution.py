@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tsnd.caffe.net_pb2 import ConvolutionParameter, LayerParameter
 from tsnd_builder.caffe.graph import Layer, Shape
 from tsnd_builder.errors import LayerError
+from tsnd_builder.layers.convolution import checked_image
 from tsnd_builder.layers.spec import PER_BOTTOM, LayerSpec, fixed_dims
 from tsnd_builder.layers.window import read_window
 from tsnd_builder.onnx_writer import NodeWriter
@@ -19,18 +20,7 @@ def infer_shapes(parameters: LayerParameter, bottoms: Sequence[Shape]) -> list[S
 
 
 def _top_shape(conv: ConvolutionParameter, bottom: Shape, first: Shape) -> Shape:
-    if len(bottom) != 4:
-        raise LayerError(f"its bottom has shape {list(bottom)}; a deconvolution takes 4 axes.")
-    if bottom[1:] != first[1:]:
-        raise LayerError(f"its bottoms differ in shape: {list(first)} and {list(bottom)}.")
-    channels, height, width = fixed_dims(bottom, 1)
-    if conv.num_output < 1:
-        raise LayerError("num_output is not set; it must be at least 1.")
-    if conv.group < 1 or channels % conv.group or conv.num_output % conv.group:
-        raise LayerError(
-            f"group {conv.group} must divide its {channels} input channels "
-            f"and num_output {conv.num_output}."
-        )
+    height, width = checked_image(conv, bottom, first)
     if {conv.dilation, conv.dilation_h or 1, conv.dilation_w or 1} != {1}:
         raise LayerError("it is dilated, which Caffe leaves out of account in its output's size.")
     window = read_window(conv)

@@ -152,7 +152,7 @@ def test_settings_that_make_no_sense_are_refused(load_layer, settings, reason):
 
 @pytest.mark.parametrize("shape", [(1, 5), (1, 3, 4), (1, 3, 4, 5, 6)])
 def test_a_bottom_without_four_axes_is_refused(load_layer, shape):
-    with pytest.raises(LayerError, match="a convolution takes 4 axes"):
+    with pytest.raises(LayerError, match="this layer takes 4 axes"):
         load_layer("Convolution", "convolution_param { num_output: 1 kernel_size: 1 }", shape)
 
 

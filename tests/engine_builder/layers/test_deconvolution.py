@@ -100,7 +100,7 @@ def test_several_bottoms_share_the_weights(tmp_path):
     [
         ("kernel_size: 1", [(1, 4, 3, 3)], "num_output is not set"),
         ("num_output: 2", [(1, 4, 3, 3)], "its kernel is not set"),
-        ("num_output: 2 kernel_size: 1", [(1, 4, 3)], r"\['N', 4, 3\]; a deconvolution takes 4"),
+        ("num_output: 2 kernel_size: 1", [(1, 4, 3)], r"\['N', 4, 3\]; this layer takes 4"),
         ("num_output: 2 kernel_size: 1 group: 3", [(1, 4, 3, 3)], "group 3 must divide its 4"),
         ("num_output: 3 kernel_size: 1 group: 2", [(1, 4, 3, 3)], "and num_output 3"),
         ("num_output: 2 kernel_size: 1 group: 0", [(1, 4, 3, 3)], "group 0 must divide"),
