@@ -1,8 +1,9 @@
-"""Verifies a model package: what it serves against what it should, in two independent steps.
+"""Verifies a model package: what it serves against what it should, in independent steps.
 
 1. The serving graph, on frames, against TSN's preprocessing in NumPy, the network alone,
    and the mean over crops in NumPy.
-2. The network alone against reference outputs, such as those of the original Caffe.
+2. A batch against its snippets alone, for streams share batches and must not meet in them.
+3. The network alone against reference outputs, such as those of the original Caffe.
 """
 
 import json
@@ -74,7 +75,11 @@ def verify_package(folder: Path, reference: Path | None = None) -> str:
     """
     manifest = read_manifest(folder)
     model = _load(folder / ONNX_FILE)
-    findings = list(_against_numpy(model, manifest))
+    serving = _session(model)
+    findings = [
+        *_against_numpy(serving, model, manifest),
+        *_against_single_snippets(serving, manifest),
+    ]
     if reference is not None:
         findings += _against_reference(model, reference)
     _write_report(folder / REPORT_FILE, findings)
@@ -134,17 +139,32 @@ def _load(path: Path) -> onnx.ModelProto:
         ) from err
 
 
-def _against_numpy(model: onnx.ModelProto, manifest: pb.ModelManifest) -> Iterator[Finding]:
+def _against_numpy(
+    serving: onnxruntime.InferenceSession, model: onnx.ModelProto, manifest: pb.ModelManifest
+) -> Iterator[Finding]:
     blobs = {o.name: o.caffe_blob for o in manifest.outputs if o.name in (SCORES, FEATURES)}
-    network = _network(model, list(blobs.values()))
+    network = _session(_network(model, list(blobs.values())))
     crops = manifest.preprocessing.crops_per_snippet
     for inputs, frames in probe_frames(manifest):
-        served = _run(model, {INPUT: frames}, list(blobs))
+        served = _run(serving, {INPUT: frames}, list(blobs))
         alone = _run(network, {CROPS: crop_frames(frames, manifest)}, _prefixed(blobs.values()))
         for output, result, by_crop in zip(blobs, served, alone, strict=True):
             expected = by_crop.reshape(len(frames), crops, -1).mean(axis=1)
             against = "NumPy preprocessing, network alone"
             yield Finding(ONNX_FILE, against, inputs, output, compare(result, expected))
+
+
+def _against_single_snippets(
+    serving: onnxruntime.InferenceSession, manifest: pb.ModelManifest
+) -> Iterator[Finding]:
+    outputs = [output.name for output in manifest.outputs]
+    for inputs, frames in probe_frames(manifest):
+        together = _run(serving, {INPUT: frames}, outputs)
+        alone = [_run(serving, {INPUT: frame[np.newaxis]}, outputs) for frame in frames]
+        for index, output in enumerate(outputs):
+            expected = np.concatenate([results[index] for results in alone])
+            agreement = compare(together[index], expected)
+            yield Finding(ONNX_FILE, "each snippet alone", inputs, output, agreement)
 
 
 def _against_reference(model: onnx.ModelProto, reference: Path) -> Iterator[Finding]:
@@ -156,7 +176,7 @@ def _against_reference(model: onnx.ModelProto, reference: Path) -> Iterator[Find
             f"{reference} has outputs {', '.join(outputs) or '(none)'}; the package's network has "
             "none of these blobs. Is it the reference of another network?"
         )
-    results = _run(_network(model, wanted), {CROPS: inputs}, _prefixed(wanted))
+    results = _run(_session(_network(model, wanted)), {CROPS: inputs}, _prefixed(wanted))
     for blob, result in zip(wanted, results, strict=True):
         if result.shape != outputs[blob].shape:
             raise SelectionError(
@@ -194,14 +214,19 @@ def _prefixed(blobs: Iterable[str]) -> list[str]:
     return [f"{NETWORK}{blob}" for blob in blobs]
 
 
-def _run(
-    model: onnx.ModelProto, inputs: dict[str, npt.NDArray[np.generic]], outputs: list[str]
-) -> list[Floats]:
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+
+
+def _run(
+    session: onnxruntime.InferenceSession,
+    inputs: dict[str, npt.NDArray[np.generic]],
+    outputs: list[str],
+) -> list[Floats]:
     try:
         results: list[Floats] = session.run(outputs, inputs)
     except Exception as err:

@@ -122,3 +122,21 @@ def test_what_is_no_package_is_refused(tmp_path, capsys):
 
     assert status == 2
     assert "manifest.json" in err
+
+
+def test_snippets_that_meet_in_a_batch_are_noticed(package, capsys):
+    folder, *_ = package
+    model = onnx.load(folder / "model.onnx")
+    (scores,) = [n for n in model.graph.node if "scores" in n.output]
+    scores.output[0] = "scores_before"
+    axes = onnx.numpy_helper.from_array(np.array([0]), "batch")
+    model.graph.initializer.append(axes)
+    total = onnx.helper.make_node("ReduceSum", ["scores_before", "batch"], ["total"])
+    mixed = onnx.helper.make_node("Add", ["scores_before", "total"], ["scores"])
+    model.graph.node.extend([total, mixed])
+    onnx.save(model, folder / "model.onnx")
+
+    status, _, err = verify(capsys, folder)
+
+    assert status == 1
+    assert "against each snippet alone" in err
