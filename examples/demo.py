@@ -6,6 +6,7 @@ repeated by hand. The weights are random: the labels it prints mean nothing.
 
 import importlib.util
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +55,7 @@ def main() -> int:
     """Run the demo; returns the exit status."""
     started = time.monotonic()
     clip = find_clip()
+    shutil.rmtree(FOLDER, ignore_errors=True)  # of an earlier run
     print(
         "tsnd demo: a Caffe model, served to a video stream.\n"
         "The network is a genuine BN-Inception, but its weights are RANDOM: nothing has to be\n"
