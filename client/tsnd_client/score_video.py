@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tsnd_client.client import Client
-from tsnd_client.errors import InputError, MissingExtra, SnippetRejected
+from tsnd_client.errors import ClientError, InputError, MissingExtra, SnippetRejected
 from tsnd_client.in_flight import NamedPixels
 from tsnd_client.messages import Modality, ModelInfo
 from tsnd_client.report import (
@@ -76,7 +76,13 @@ def run(job: Job) -> int:
         model = client.model(job.model)
         _require_rgb(model)
         started_s = time.monotonic()
-        scored, rejected = _score(job, client, model, frames)
+        scored: list[ScoredSnippet] = []
+        rejected: list[SnippetRejected] = []
+        try:
+            _score(job, client, model, frames, scored=scored, rejected=rejected)
+        except (ClientError, KeyboardInterrupt):
+            _keep_partial(job, model, scored)
+            raise
         elapsed_s = time.monotonic() - started_s
     if job.out and scored:
         write_results(job.out, scored, model.labels, with_features=job.features)
@@ -117,11 +123,24 @@ def _require_rgb(model: ModelInfo) -> None:
         )
 
 
+def _keep_partial(job: Job, model: ModelInfo, scored: Sequence[ScoredSnippet]) -> None:
+    """Write what was scored before the end came, under a name that says so."""
+    if job.out and scored:
+        path = job.out.with_name(f"{job.out.stem}.partial{job.out.suffix}")
+        write_results(path, scored, model.labels, with_features=job.features)
+        _complain(f"the {len(scored)} snippets scored so far are in {path}")
+
+
 def _score(
-    job: Job, client: Client, model: ModelInfo, total_frames: int | None
-) -> tuple[list[ScoredSnippet], list[SnippetRejected]]:
-    scored: list[ScoredSnippet] = []
-    rejected: list[SnippetRejected] = []
+    job: Job,
+    client: Client,
+    model: ModelInfo,
+    total_frames: int | None,
+    *,
+    scored: list[ScoredSnippet],
+    rejected: list[SnippetRejected],
+) -> None:
+    """Score the video's frames; results are appended as they come."""
     broken: list[str] = []
     frames = read_frames(job.video, job.stride, on_broken=broken.append)
     with _progress(job, total_frames) as progress:
@@ -135,7 +154,6 @@ def _score(
                 _print(job, snippet_line(result, model.labels, job.top))
     if broken:
         _complain(f"warning: skipped {len(broken)} broken frames; the first: {broken[0]}")
-    return scored, rejected
 
 
 def _progress(job: Job, total_frames: int | None) -> "tqdm[NoReturn]":

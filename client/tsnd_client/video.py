@@ -136,7 +136,9 @@ def _require_file(path: Path) -> None:
         raise VideoError(f"{path} is a folder, expected a video file. Name a file in it.")
     if not path.exists():
         raise VideoError(f"there is no file {path}. Check its name and folder.")
-    if path.is_file() and not path.stat().st_size:
+    if not path.is_file():
+        raise VideoError(f"{path} is a pipe or device, expected a video file. Save it to a file.")
+    if not path.stat().st_size:
         raise VideoError(f"{path} is empty, expected a video file. Copy or record it again.")
 
 

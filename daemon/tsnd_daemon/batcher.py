@@ -135,6 +135,8 @@ class Batcher:
             QueueFull: When as many wait as may.
         """
         if len(self._pending) >= self._policy.max_queue_size:
+            self._drop_dead()  # those of clients that have gone take nobody's place
+        if len(self._pending) >= self._policy.max_queue_size:
             raise QueueFull(
                 f"model {self._model!r} has {len(self._pending)} snippets waiting, its bound "
                 "(max_queue_size). Send fewer at once, or try again later."

@@ -47,7 +47,13 @@ def load_models(repository: Path) -> dict[str, Model]:
             f"the model repository {repository} is not a folder. Build a model into it with "
             "tsn-build build --repository, or name another with --model-repository."
         )
-    models = {folder.parent.name: load_package(folder) for folder in _newest_versions(repository)}
+    try:
+        newest = list(_newest_versions(repository))
+    except OSError as err:
+        raise PackageError(
+            f"cannot read the model repository at {err.filename}: {err.strerror}. Check who may."
+        ) from err
+    models = {folder.parent.name: load_package(folder) for folder in newest}
     if not models:
         raise PackageError(
             f"the model repository {repository} holds no model. Build one into it with "
@@ -125,7 +131,7 @@ def _check_tensors(manifest: pb.ModelManifest, folder: Path) -> None:
 
 def _check_artifact(artifact: pb.Artifact, folder: Path) -> None:
     """Check that a file of the package is there and has the recorded content."""
-    if Path(artifact.file).name != artifact.file:
+    if Path(artifact.file).name != artifact.file or "\0" in artifact.file:
         raise PackageError(f"{folder} names the file {artifact.file!r}, which is not inside it.")
     path = folder / artifact.file
     try:

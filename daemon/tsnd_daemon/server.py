@@ -95,6 +95,8 @@ class Server:
             ExceptionGroup: When a task died, such as one whose executor was lost.
         """
         settings, registry = self._settings, CollectorRegistry()
+        _check_free(settings.host, settings.port, "port")
+        _check_free(settings.host, settings.metrics_port, "metrics-port")
         metrics = Metrics(registry)
         async with AsyncExitStack() as stack:
             served = {}
@@ -175,7 +177,6 @@ async def _warm_up(thread: ExecutorThread, batch: list[Snippet], model: str) -> 
 
 def _bind(host: str, port: int, metrics: Metrics, max_message: int) -> tuple[aio.Server, int]:
     """Make a gRPC server on an address; returns it with its port."""
-    _check_free(host, port, "port")
     server = aio.server(
         interceptors=[ErrorsToStatus(metrics)],
         options=[
@@ -192,10 +193,17 @@ def _bind(host: str, port: int, metrics: Metrics, max_message: int) -> tuple[aio
 def _check_free(host: str, port: int, setting: str) -> None:
     """Refuse an address that is taken or not ours, in words of our own."""
     try:
-        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(info[0], info[1]) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(info[4])
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as err:
+        raise AddressError(
+            f"--host {host!r} is not an address of this machine: {err}. Give an IP address without "
+            "brackets, or a host name."
+        ) from err
+    try:
+        for family, kind, *_, address in infos:  # all of them: gRPC would bind some and go on
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
     except OSError as err:
         raise _unbindable(host, port, setting, err) from err
 

@@ -110,7 +110,9 @@ def test_a_video_without_one_scored_snippet_writes_no_file(score, tmp_path, caps
     assert "4 of 4 snippets" in capsys.readouterr().err
 
 
-def test_an_interrupted_stream_fails_and_writes_no_file(score, tmp_path, capsys):
+def test_an_interrupted_stream_fails_and_keeps_what_was_scored_under_another_name(
+    score, tmp_path, capsys
+):
     def drain(requests, context):
         yield scored(next(requests))
         context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
@@ -118,7 +120,10 @@ def test_an_interrupted_stream_fails_and_writes_no_file(score, tmp_path, capsys)
     assert score("--out", str(tmp_path / "out.npz"), stream=drain) == 1
 
     assert not (tmp_path / "out.npz").exists()
-    assert capsys.readouterr().err.startswith("tsn: error: the stream ended early")
+    assert np.load(tmp_path / "out.partial.npz")["scores"].shape == (1, 3)
+    err = capsys.readouterr().err
+    assert err.startswith("tsn: the 1 snippets scored so far are in ")
+    assert "tsn: error: the stream ended early" in err
 
 
 def test_broken_frames_are_reported(score, video, capsys):

@@ -156,6 +156,17 @@ def test_a_full_queue_refuses_at_once():
     assert run_in_virtual_time(scenario()) == 8
 
 
+def test_withdrawn_snippets_take_no_place_in_a_full_queue():
+    async def scenario():
+        batcher = batcher_for(Runner())
+        gone = [batcher.submit(snippet(i)) for i in range(POLICY.max_queue_size)]
+        for future in gone:
+            future.cancel()
+        return batcher.submit(snippet(9))
+
+    assert not run_in_virtual_time(scenario()).cancelled()
+
+
 def test_a_withdrawn_snippet_costs_no_compute():
     async def scenario():
         runner = Runner()

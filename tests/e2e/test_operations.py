@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.request import urlopen
 
 import grpc
@@ -99,6 +99,43 @@ async def test_stop_answers_what_was_accepted_and_refuses_new_work(tiny_reposito
 
     assert 8 <= len(results) < 100
     assert [r.snippet_id for r in results] == [str(i) for i in range(len(results))]
+
+
+async def test_a_daemon_that_has_been_idle_answers_what_it_accepted_too(tiny_repository):
+    def slow(model, _settings):
+        return SyntheticExecutor(model, execution_s=1.0)
+
+    answered = []
+    async with running_daemon(tiny_repository, executor_factory=slow, max_batch_size=2) as daemon:
+        async with AsyncClient(daemon.endpoints.grpc, max_in_flight=4) as client:
+            info = await client.model("tiny_rgb")
+            await client.score(info, FRAME)
+            with suppress(ClientError):
+                async for result in client.score_stream(info, ((str(i), FRAME) for i in range(4))):
+                    answered.append(result.snippet_id)
+                    daemon.server.stop()
+
+    assert answered == ["0", "1", "2", "3"]
+
+
+async def test_a_stream_opened_while_draining_is_refused_at_once(tiny_repository):
+    # Alone, the first snippet waits a second for company, so there is something to drain.
+    async with running_daemon(tiny_repository, max_queue_delay_us=1_000_000) as daemon:
+        async with AsyncClient(daemon.endpoints.grpc) as client:
+            info = await client.model("tiny_rgb")
+            held = asyncio.create_task(client.score(info, FRAME, snippet_id="held"))
+            assert await asyncio.to_thread(has_pending, daemon.endpoints.metrics)
+            daemon.server.stop()
+            async with asyncio.timeout(0.7):
+                with pytest.raises(ClientError, match="stopping"):
+                    async for _ in client.score_stream(info, [("late", FRAME)]):
+                        pass
+            assert (await held).snippet_id == "held"
+
+
+def has_pending(url):
+    """Scrape the metrics until the daemon holds a snippet."""
+    return any(samples(url).get(("tsnd_pending_snippets", "tiny_rgb")) for _ in range(200))
 
 
 async def test_a_lost_executor_ends_the_daemon_aloud(tiny_repository):

@@ -90,6 +90,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             reader.cancel()
         if not self._open_calls:
             return False
+        self._all_answered.clear()
         await self._all_answered.wait()
         return True
 
@@ -121,12 +122,14 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         self, _requests: AsyncIterator[snippets_pb2.ScoreRequest], context: Context
     ) -> None:
         """Score the snippets of a stream, at most max_in_flight_per_stream at a time."""
+        if self._draining:
+            raise Draining("the daemon is stopping; send the stream to another, or try later.")
         accepted: asyncio.Queue[_Item] = asyncio.Queue()
         window = asyncio.Semaphore(self._max_in_flight)
         reader = asyncio.create_task(self._read(context, accepted, window))
+        # Not by the reader itself: one that is cancelled before it starts never gets there.
+        reader.add_done_callback(lambda _: accepted.put_nowait(None))
         self._readers.add(reader)
-        if self._draining:
-            reader.cancel()
         with self._metrics.streams.track_inprogress(), self._open_call():
             try:
                 while (item := await accepted.get()) is not None:
@@ -175,18 +178,15 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         accepted: asyncio.Queue[_Item],
         window: asyncio.Semaphore,
     ) -> None:
-        """Accept a stream's snippets while its window is open; end with None."""
+        """Accept a stream's snippets while its window is open."""
         deadline_ns = _deadline_ns(context)
-        try:
-            while True:
-                await window.acquire()
-                message: object = await context.read()
-                if message is aio.EOF:
-                    return
-                request = cast("snippets_pb2.ScoreRequest", message)
-                accepted.put_nowait(self._try_accept(request, deadline_ns))
-        finally:
-            accepted.put_nowait(None)
+        while True:
+            await window.acquire()
+            message: object = await context.read()
+            if message is aio.EOF:
+                return
+            request = cast("snippets_pb2.ScoreRequest", message)
+            accepted.put_nowait(self._try_accept(request, deadline_ns))
 
     def _try_accept(
         self, request: snippets_pb2.ScoreRequest, deadline_ns: int | None
