@@ -6,14 +6,16 @@ LOCK := requirements/lock.txt
 DEMO_LOCK := requirements/demo.txt
 INSTALLED := $(VENV)/.installed
 DEMO_INSTALLED := $(VENV)/.installed-demo
+ENGINES_LOCK := requirements/engines.txt
+ENGINES_INSTALLED := $(VENV)/.installed-engines
 PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/caffe/net.proto
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fmt lint type protos protos-check check bench serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings demo test test-slow fmt lint type protos protos-check check bench serve lock hooks clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: $(INSTALLED) ## create .venv and install the exact versions of requirements/lock.txt
 
@@ -29,6 +31,16 @@ $(INSTALLED): $(LOCK) pyproject.toml
 $(DEMO_INSTALLED): $(DEMO_LOCK) $(INSTALLED)
 	@$(PIP) install --quiet --no-deps --require-hashes -r $(DEMO_LOCK)
 	@touch $@
+
+engines: $(ENGINES_INSTALLED) ## add TensorRT-RTX and OpenVINO to .venv (about 150 MB; neither needs a GPU)
+
+$(ENGINES_INSTALLED): $(ENGINES_LOCK) $(INSTALLED)
+	@$(PIP) install --quiet --no-deps --require-hashes -r $(ENGINES_LOCK)
+	@touch $@
+
+tensorrt-bindings: $(INSTALLED) ## download TensorRT 10's and 11's bindings, to check the names we use
+	@for major in 10 11; do $(PIP) download --quiet --no-deps --require-hashes --only-binary=:all: \
+	  --dest .cache/tensorrt-bindings -r requirements/tensorrt-$$major.txt || exit 1; done
 
 demo: $(DEMO_INSTALLED) ## build a model, serve it, score a real video clip (no GPU, no download of weights)
 	@$(BIN)/python examples/demo.py
@@ -68,9 +80,11 @@ serve: $(INSTALLED) ## serve the packages of ./models
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --custom-compile-command 'make lock'
+LOCKED_EXTRAS := --extra video --extra daemon --extra builder --extra calibration --extra dev
 lock: $(INSTALLED) ## resolve the dependencies anew into exact versions with hashes
 	@$(PIP) install --quiet uv
-	@$(UV_COMPILE) --all-extras pyproject.toml -o $(LOCK)
+	@$(UV_COMPILE) $(LOCKED_EXTRAS) pyproject.toml -o $(LOCK)
+	@$(UV_COMPILE) --no-deps requirements/engines.in -o $(ENGINES_LOCK)
 	@$(UV_COMPILE) --no-deps requirements/demo.in -o $(DEMO_LOCK)
 
 hooks: $(INSTALLED) ## install the git pre-commit hook

@@ -19,6 +19,12 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SCORES = "scores"
 
+_PRECISIONS = {
+    "fp32": pb.PRECISION_FP32,
+    "fp16": pb.PRECISION_FP16,
+    "int8": pb.PRECISION_INT8,
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,11 +36,12 @@ class Model:
     onnx_path: Path
 
 
-def load_models(repository: Path) -> dict[str, Model]:
+def load_models(repository: Path, precision: str = "fp32") -> dict[str, Model]:
     """Find and check the newest version of every model.
 
     Args:
         repository: Folder of NAME/VERSION packages; hidden folders are ignored.
+        precision: Which of a package's graphs is run: fp32, fp16 or int8.
 
     Returns:
         At least one model, by name.
@@ -53,7 +60,7 @@ def load_models(repository: Path) -> dict[str, Model]:
         raise PackageError(
             f"cannot read the model repository at {err.filename}: {err.strerror}. Check who may."
         ) from err
-    models = {folder.parent.name: load_package(folder) for folder in newest}
+    models = {folder.parent.name: load_package(folder, precision) for folder in newest}
     if not models:
         raise PackageError(
             f"the model repository {repository} holds no model. Build one into it with "
@@ -62,11 +69,12 @@ def load_models(repository: Path) -> dict[str, Model]:
     return models
 
 
-def load_package(folder: Path) -> Model:
+def load_package(folder: Path, precision: str = "fp32") -> Model:
     """Read and check one package.
 
     Args:
         folder: REPOSITORY/NAME/VERSION.
+        precision: Which of its graphs is run: fp32, fp16 or int8.
 
     Raises:
         PackageError: When it is damaged, incomplete or of an unknown format.
@@ -85,10 +93,7 @@ def load_package(folder: Path) -> Model:
     _check_tensors(manifest, folder)
     for artifact in manifest.artifacts:
         _check_artifact(artifact, folder)
-    graphs = [a.file for a in manifest.artifacts if a.kind == pb.ARTIFACT_KIND_SERVING_ONNX]
-    if len(graphs) != 1:
-        raise PackageError(f"{folder} lists {len(graphs)} serving graphs, expected one.")
-    return Model(manifest, folder / graphs[0])
+    return Model(manifest, folder / _graph(manifest, precision, folder))
 
 
 def _newest_versions(repository: Path) -> Iterator[Path]:
@@ -127,6 +132,24 @@ def _check_tensors(manifest: pb.ModelManifest, folder: Path) -> None:
             f"{folder} has {len(manifest.labels)} labels and the outputs {lengths}; expected an "
             f"output {SCORES!r} of one value per label."
         )
+
+
+def _graph(manifest: pb.ModelManifest, precision: str, folder: Path) -> str:
+    """Return the file of the serving graph in a precision."""
+    serving = [a for a in manifest.artifacts if a.kind == pb.ARTIFACT_KIND_SERVING_ONNX]
+    # Graphs from before there were precisions state none and are FP32.
+    files = {(a.precision or pb.PRECISION_FP32): a.file for a in serving}
+    if not serving or len(files) != len(serving):
+        raise PackageError(
+            f"{folder} lists {len(serving)} serving graphs in {len(files)} precisions, expected "
+            "one in each. Build the package again."
+        )
+    if _PRECISIONS[precision] not in files:
+        raise PackageError(
+            f"{folder} has no {precision} graph. Add one with tsn-build add {folder} --precision "
+            f"{precision}, or start with another --precision."
+        )
+    return files[_PRECISIONS[precision]]
 
 
 def _check_artifact(artifact: pb.Artifact, folder: Path) -> None:

@@ -19,6 +19,7 @@ from tsnd_daemon.batcher import Batcher
 from tsnd_daemon.errors import AddressError, PackageError
 from tsnd_daemon.executors.base import Executor, ExecutorThread
 from tsnd_daemon.executors.onnxruntime import OnnxRuntimeExecutor
+from tsnd_daemon.executors.openvino import OpenVinoExecutor
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_models
@@ -53,9 +54,8 @@ def make_executor(model: Model, settings: Settings) -> Executor:
     """Make the executor that the settings ask for."""
     if settings.executor == "synthetic":
         return SyntheticExecutor(model)
-    return OnnxRuntimeExecutor(
-        model, max_batch_size=settings.max_batch_size, threads=settings.compute_threads
-    )
+    executor = OpenVinoExecutor if settings.executor == "openvino" else OnnxRuntimeExecutor
+    return executor(model, max_batch_size=settings.max_batch_size, threads=settings.compute_threads)
 
 
 class Server:
@@ -100,7 +100,7 @@ class Server:
         metrics = Metrics(registry)
         async with AsyncExitStack() as stack:
             served = {}
-            for name, model in load_models(settings.model_repository).items():
+            for name, model in load_models(settings.model_repository, settings.precision).items():
                 thread = await stack.enter_async_context(self._executor_thread(model))
                 batcher = Batcher(name, thread, settings.batch_policy, metrics)
                 contract = SnippetContract(model.manifest)

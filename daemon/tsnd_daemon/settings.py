@@ -54,10 +54,15 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         8002, ge=0, le=65535, description="port of Prometheus metrics; 0 picks a free one"
     )
-    executor: Literal["onnxruntime", "synthetic"] = Field(
+    executor: Literal["onnxruntime", "openvino", "synthetic"] = Field(
         "onnxruntime",
-        description="what runs the models; synthetic runs none and answers from the pixels, to "
-        "measure the daemon alone",
+        description="what runs the models; openvino is faster on x86 CPUs, above all in int8, and "
+        "an extra; synthetic runs none and answers from the pixels, to measure the daemon alone",
+    )
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32",
+        description="which graph of each package is run. On CPUs int8 is the fastest, best with "
+        "VNNI or AMX, and fp16 the slowest; tsn-build inspect shows what int8 costs in accuracy",
     )
     max_batch_size: int = Field(
         8,

@@ -7,13 +7,29 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tsnd_builder import commands
-from tsnd_builder.errors import BuilderError
+from tsnd_builder.artifacts import Precision
+from tsnd_builder.build_progress import progress_bar
+from tsnd_builder.engines import timing_cache_of
+from tsnd_builder.errors import BuilderError, SelectionError
 from tsnd_builder.fetch import fetch, list_published
 from tsnd_builder.inspect import inspect_path
 from tsnd_builder.layers.batch_norm import BNStorage
+from tsnd_builder.lowering import INT8_MAX_DROP
 from tsnd_builder.networks.registry import NETWORKS
+from tsnd_builder.plan_options import (
+    Backend,
+    HardwareCompatibility,
+    PlanOptions,
+    Profile,
+    parse_profile,
+    profiles_for,
+)
+from tsnd_builder.precision.int8 import Calibrator, Int8Options
 from tsnd_builder.serving_graph import Modality
 from tsnd_builder.verify import verify_package
+
+_INTERRUPTED = 130
+_MIB = 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; None means those of the process.
 
     Returns:
-        The exit status: 0; 1 when a package failed its verification; 2 when an argument
-        or a file is not what it should be.
+        The exit status: 0; 1 when a package is out of tolerance; 2 when an argument or a
+        file is not what it should be; 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -34,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return err.exit_status
     except BrokenPipeError:
         sys.stderr.close()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return 0
 
 
@@ -45,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_convert(commands_)
     _add_build(commands_)
+    _add_add(commands_)
+    _add_plan(commands_)
     _add_fetch(commands_)
     _add_synth(commands_)
     _add_verify(commands_)
@@ -112,6 +132,7 @@ def _add_build(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--repository", required=True, type=Path, metavar="DIR", help="model repository of tsnd"
     )
+    _add_lower(parser, required=False)
     parser.set_defaults(
         run=lambda a: commands.build(
             _caffe_files(a),
@@ -122,8 +143,186 @@ def _add_build(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             frame_size=a.frame_size,
             repository=a.repository,
             heads=dict(a.head),
+            lower=_lower(a),
+            report=_to_stderr,
         )
     )
+
+
+def _add_add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "add", help="give a package FP16 and INT8 graphs, made from its FP32 graph"
+    )
+    parser.add_argument("package", type=Path, help="package folder, REPOSITORY/NAME/VERSION")
+    _add_lower(parser, required=True)
+    parser.set_defaults(run=lambda a: commands.add(a.package, _lower(a), report=_to_stderr))
+
+
+def _add_plan(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "plan",
+        help="build TensorRT engines of a package's graphs",
+        description="Build TensorRT engines (plans) of a package's graphs and add them to it. "
+        "tensorrt builds for the GPU of this machine; tensorrt-rtx needs none.",
+    )
+    parser.add_argument("package", type=Path, help="package folder, REPOSITORY/NAME/VERSION")
+    parser.add_argument("--backend", required=True, type=Backend, choices=list(Backend))
+    parser.add_argument(
+        "--precision",
+        default=(Precision.FP16,),
+        type=_all_precisions,
+        metavar="fp32,fp16,int8",
+        help="of the graphs, which must be there: see tsn-build add (default: fp16)",
+    )
+    batches = parser.add_mutually_exclusive_group()
+    batches.add_argument(
+        "--max-batch-size",
+        type=_count,
+        default=8,
+        metavar="N",
+        help="as the daemon's: batches of 1 to N, tuned for N (default: %(default)s)",
+    )
+    batches.add_argument(
+        "--profile",
+        action="append",
+        type=_profile,
+        metavar="MIN,OPT,MAX",
+        help="another optimization profile; may be given several times",
+    )
+    parser.add_argument(
+        "--workspace", type=_count, metavar="MIB", help="most scratch memory (default: all)"
+    )
+    parser.add_argument(
+        "--optimization-level",
+        type=int,
+        choices=range(6),
+        help="0 builds fastest, 5 runs fastest (tensorrt; default: its own)",
+    )
+    parser.add_argument(
+        "--version-compatible",
+        action="store_true",
+        help="later versions of TensorRT run it too, somewhat slower (tensorrt)",
+    )
+    parser.add_argument(
+        "--hardware-compatibility",
+        type=HardwareCompatibility,
+        choices=list(HardwareCompatibility),
+        default=HardwareCompatibility.NONE,
+        help="other GPUs run it too, somewhat slower (tensorrt; default: %(default)s)",
+    )
+    parser.add_argument(
+        "--compute-capability",
+        action="append",
+        default=[],
+        metavar="CC",
+        help="a GPU to build for, such as 8.6; may be given several times (tensorrt-rtx; default: "
+        "8.0 and later)",
+    )
+    parser.add_argument(
+        "--weight-stripped", action="store_true", help="leave weights out, to be refitted later"
+    )
+    parser.add_argument("--refittable", action="store_true", help="weights can be replaced later")
+    parser.add_argument(
+        "--tf32", action="store_true", help="let fp32 round its inputs: faster, less exact"
+    )
+    parser.set_defaults(run=_plan)
+
+
+def _plan(arguments: argparse.Namespace) -> str:
+    is_rtx = arguments.backend is Backend.TENSORRT_RTX
+    options = PlanOptions(
+        backend=arguments.backend,
+        profiles=tuple(arguments.profile or profiles_for(arguments.max_batch_size)),
+        workspace_bytes=arguments.workspace and arguments.workspace * _MIB,
+        optimization_level=arguments.optimization_level,
+        version_compatible=arguments.version_compatible,
+        hardware_compatibility=arguments.hardware_compatibility,
+        weight_stripped=arguments.weight_stripped,
+        refittable=arguments.refittable,
+        tf32=arguments.tf32,
+        timing_cache=None if is_rtx else timing_cache_of(arguments.package),
+        compute_capabilities=tuple(arguments.compute_capability),
+    )
+    with progress_bar(sys.stderr) as progress:
+        return commands.plan(
+            arguments.package,
+            arguments.precision,
+            options,
+            report=_to_stderr,
+            progress=progress,
+        )
+
+
+def _add_lower(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add the options of lower precisions."""
+    group = parser.add_argument_group("lower precisions")
+    group.add_argument(
+        "--precision",
+        required=required,
+        default=frozenset(),
+        type=_precisions,
+        metavar="fp16,int8",
+        help="precisions besides fp32, which a package always has",
+    )
+    group.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="PATH",
+        help="for int8: a video, a folder of img_/flow_x_/flow_y_ images, or a folder of such; "
+        "videos like those it will score. Half of the snippets calibrate, half measure",
+    )
+    group.add_argument(
+        "--calibration-snippets",
+        type=_count,
+        default=256,
+        metavar="N",
+        help="most snippets that calibrate (default: %(default)s)",
+    )
+    group.add_argument(
+        "--int8-calibrator",
+        type=Calibrator,
+        choices=list(Calibrator),
+        default=Calibrator.PERCENTILE,
+        help="how ranges are chosen (default: %(default)s)",
+    )
+    group.add_argument(
+        "--int8-float-layers",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="keep the first N convolutions in float: more accurate, slower (default: %(default)s)",
+    )
+    group.add_argument(
+        "--int8-reduce-range",
+        action="store_true",
+        help="weights of 7 bits, for CPUs without VNNI, where sums of 8 bits saturate",
+    )
+    group.add_argument(
+        "--int8-max-drop",
+        type=_share,
+        default=INT8_MAX_DROP,
+        metavar="SHARE",
+        help="write nothing if more of the snippets with a clear first class lose it "
+        "(default: %(default)s)",
+    )
+
+
+def _lower(arguments: argparse.Namespace) -> commands.Lower:
+    return commands.Lower(
+        precisions=arguments.precision,
+        calibration=arguments.calibration,
+        snippets=arguments.calibration_snippets,
+        int8=Int8Options(
+            calibrator=arguments.int8_calibrator,
+            float_layers=arguments.int8_float_layers,
+            reduce_range=arguments.int8_reduce_range,
+        ),
+        max_drop=arguments.int8_max_drop,
+    )
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _add_fetch(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -153,7 +352,7 @@ def _fetch(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> st
         arguments.out,
         url=arguments.url,
         sha256=arguments.sha256,
-        report=lambda line: print(line, file=sys.stderr),
+        report=_to_stderr,
     )
     return str(fetched)
 
@@ -165,7 +364,7 @@ def _add_synth(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("network", choices=sorted(NETWORKS), help="architecture")
     _add_modality(parser)
     parser.add_argument(
-        "--classes", type=_classes, default=400, help="at most 100000 (default: %(default)s)"
+        "--classes", type=_count, default=400, help="at most 100000 (default: %(default)s)"
     )
     parser.add_argument("--seed", type=_natural, default=0, help="default: %(default)s")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
@@ -244,15 +443,47 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+def _precisions(text: str) -> frozenset[Precision]:
+    try:
+        return frozenset(Precision(name) for name in _names(text)) - {Precision.FP32}
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list out of fp16,int8") from err
+
+
+def _all_precisions(text: str) -> tuple[Precision, ...]:
+    try:
+        named = {Precision(name) for name in _names(text)}
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list out of fp32,fp16,int8") from err
+    return tuple(precision for precision in Precision if precision in named)
+
+
+def _profile(text: str) -> Profile:
+    try:
+        return parse_profile(text)
+    except SelectionError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100000")
     return int(text)
 
 
-def _classes(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100000")
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return share
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 

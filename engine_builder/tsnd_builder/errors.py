@@ -13,6 +13,8 @@
     ├── PackageError        a model package that cannot be written or read
     ├── ArchiveError        a file that is no archive, or one that holds what it should not
     ├── FetchError          a published model that cannot be downloaded, trusted or unpacked
+    ├── CalibrationError    a video or image that INT8 calibration cannot use
+    ├── PlanError           a TensorRT plan that cannot be built, or not on this machine
     └── OutOfTolerance      a package that does not compute what it should; exits with 1
 
 A message names the file, the layer, what came, what was expected and what to do.
@@ -73,6 +75,14 @@ class ArchiveError(BuilderError):
 
 class FetchError(BuilderError):
     """A published model that cannot be downloaded, trusted or unpacked."""
+
+
+class CalibrationError(BuilderError):
+    """A video, image or folder that calibration cannot read or use."""
+
+
+class PlanError(BuilderError):
+    """A TensorRT plan that cannot be built out of this graph, or not on this machine."""
 
 
 class OutOfTolerance(BuilderError):

@@ -1,6 +1,6 @@
 """Shows what a file or package holds, as a table for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from tsnd_builder.caffe.prototxt import read_prototxt
 from tsnd_builder.caffe.weights import Weights, read_weights
 from tsnd_builder.errors import FileUnreadable
 from tsnd_builder.layers.spec import LayerSpec
-from tsnd_builder.package import MANIFEST_FILE, read_manifest
+from tsnd_builder.manifest import MANIFEST_FILE, precision_of, read_manifest
+from tsnd_builder.verification.findings import worst_errors
 
 _SUFFIX_OF_TEXT = ".prototxt"
 
@@ -32,9 +33,9 @@ def inspect_path(path: Path, weights: Path | None = None) -> str:
         BuilderError: When it is none of them, or not valid.
     """
     if _is_folder(path):
-        return "\n".join(_package_lines(read_manifest(_package_folder(path))))
+        return "\n".join(_package_lines(_package_folder(path)))
     if path.name == MANIFEST_FILE:
-        return "\n".join(_package_lines(read_manifest(path.parent)))
+        return "\n".join(_package_lines(path.parent))
     if path.suffix == _SUFFIX_OF_TEXT:
         graph = load_graph(path, weights) if weights else _graph_without_weights(path)
         return "\n".join(_graph_lines(graph))
@@ -80,7 +81,8 @@ def _package_folder(path: Path) -> Path:
     return path / versions[-1]
 
 
-def _package_lines(manifest: pb.ModelManifest) -> Iterator[str]:
+def _package_lines(folder: Path) -> Iterator[str]:
+    manifest = read_manifest(folder)
     pre = manifest.preprocessing
     modality = pb.Modality.Name(manifest.modality).removeprefix("MODALITY_").lower()
     yield from _facts(
@@ -96,9 +98,60 @@ def _package_lines(manifest: pb.ModelManifest) -> Iterator[str]:
     outputs = [(o.name, f"float32 {list(o.shape)}", o.caffe_blob) for o in manifest.outputs]
     yield from _table(("output", "per snippet", "Caffe blob"), outputs)
     yield ""
+    yield from _engine_lines(manifest, worst_errors(folder))
+    yield ""
     files = [(a.file, f"{a.size_bytes:,}", a.sha256[:16]) for a in manifest.artifacts]
     files += [(f"from {source.file}", "", source.sha256[:16]) for source in manifest.sources]
     yield from _table(("file", "bytes", "sha256 (first 16)"), files)
+
+
+def _engine_lines(manifest: pb.ModelManifest, errors: Mapping[str, float]) -> Iterator[str]:
+    """Show what can be run side by side, with all that was kept in float or lost."""
+    engines = [a for a in manifest.artifacts if precision_of(a)]
+    rows = [
+        (
+            _precision(a),
+            _backend(a),
+            _place(a.plan),
+            " ".join(f"{p.min}-{p.max}({p.opt})" for p in a.plan.profiles) or "any",
+            f"{a.size_bytes / 1e6:.1f}",
+            f"{errors[a.file]:.1e}" if a.file in errors else "not verified",
+            a.built_at,
+        )
+        for a in engines
+    ]
+    yield from _table(("precision", "backend", "GPU", "batches", "MB", "max error", "built"), rows)
+    for a in engines:
+        if a.HasField("quantization"):
+            yield _quantization_line(a)
+
+
+def _precision(artifact: pb.Artifact) -> str:
+    """Name the arithmetic, with how many nodes are kept in FP32."""
+    name = pb.Precision.Name(precision_of(artifact)).removeprefix("PRECISION_").lower()
+    kept = len(artifact.float_nodes)
+    return f"{name}, {kept} nodes fp32" if kept else name
+
+
+def _backend(artifact: pb.Artifact) -> str:
+    if artifact.kind == pb.ARTIFACT_KIND_PLAN:
+        return f"{artifact.plan.backend} {artifact.plan.backend_version}"
+    return "onnx for TensorRT" if artifact.kind == pb.ARTIFACT_KIND_TENSORRT_ONNX else "onnx"
+
+
+def _place(plan: pb.Plan) -> str:
+    capability = f"cc {plan.compute_capability}" if plan.compute_capability else ""
+    return ", ".join(part for part in (plan.gpu, capability) if part) or "any"
+
+
+def _quantization_line(artifact: pb.Artifact) -> str:
+    q, accuracy = artifact.quantization, artifact.quantization.accuracy
+    return (
+        f"{artifact.file}: {q.calibrator} on {q.calibration_snippets} snippets of "
+        f"{len(q.videos)} video(s); first class as in fp32 on {accuracy.top1:.1%} of "
+        f"{accuracy.snippets} others ({accuracy.clear_top1:.1%} where clear), "
+        f"{accuracy.snr_db:.1f} dB"
+    )
 
 
 def _versions(manifest: pb.ModelManifest) -> str:

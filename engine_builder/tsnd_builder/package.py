@@ -4,46 +4,46 @@ A package appears in one rename, so a reader sees a whole one or none, and a bui
 is killed leaves only a hidden staging folder that the next build sweeps away.
 """
 
-import fcntl
-import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import onnx
-from google.protobuf import json_format
 
 from tsnd.v1 import model_pb2 as pb
+from tsnd_builder.artifacts import NewArtifact, finished, join
 from tsnd_builder.caffe.files import read_bytes, sha256
 from tsnd_builder.caffe.graph import Graph
 from tsnd_builder.errors import PackageError, SelectionError
 from tsnd_builder.heads import LinearHead
+from tsnd_builder.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    MODALITIES,
+    manifest_json,
+    now,
+    read_manifest,
+)
 from tsnd_builder.serving_graph import (
     FEATURES,
     INPUT,
     SCORES,
     Heads,
-    Modality,
     ServingSpec,
     classes,
     feature_length,
 )
+from tsnd_builder.storage import exclusive, replace_file, sync_folder, write_folder
 
-FORMAT_VERSION = 1
-MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"
 LABELS_FILE = "labels.txt"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _STAGING = ".staging-"
-_LOCK = ".tsn-build.lock"
-_MODALITIES = {Modality.RGB: pb.MODALITY_RGB, Modality.FLOW: pb.MODALITY_FLOW}
 _TOOLS = ("tsnd", "onnx", "numpy", "protobuf")
 
 
@@ -127,14 +127,17 @@ def make_package(
         ONNX_FILE: model.SerializeToString(),
         LABELS_FILE: "".join(f"{label}\n" for label in labels).encode(),
     }
-    kinds = {
-        ONNX_FILE: pb.ARTIFACT_KIND_SERVING_ONNX,
-        LABELS_FILE: pb.ARTIFACT_KIND_LABELS,
+    built_at = now()
+    descriptions = {
+        ONNX_FILE: pb.Artifact(
+            kind=pb.ARTIFACT_KIND_SERVING_ONNX, precision=pb.PRECISION_FP32, built_at=built_at
+        ),
+        LABELS_FILE: pb.Artifact(kind=pb.ARTIFACT_KIND_LABELS),
     }
     manifest = pb.ModelManifest(
         format_version=FORMAT_VERSION,
         name=check_name(name),
-        modality=_MODALITIES[spec.modality],
+        modality=MODALITIES[spec.modality],
         preprocessing=pb.Preprocessing(
             frame_height=spec.frame_height,
             frame_width=spec.frame_width,
@@ -150,19 +153,50 @@ def make_package(
             *(_output(head.name, len(head.bias), "") for head in linear_heads),
         ],
         labels=labels,
-        artifacts=[
-            pb.Artifact(file=file, kind=kinds[file], sha256=sha256(data), size_bytes=len(data))
-            for file, data in files.items()
-        ],
+        artifacts=[finished(descriptions[file], file, data) for file, data in files.items()],
         sources=[pb.Source(file=path.name, sha256=sha256(read_bytes(path))) for path in sources],
         tool_versions={
             "python": platform.python_version(),
             **{tool: version(tool) for tool in _TOOLS},
         },
-        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        built_at=built_at,
         network=graph.name,
     )
     return Package(manifest, files)
+
+
+def extended(package: Package, new: Sequence[NewArtifact]) -> Package:
+    """Return a package, not yet written, with more files."""
+    entries = [artifact.entry() for artifact in new]
+    manifest = pb.ModelManifest()
+    manifest.CopyFrom(package.manifest)
+    join(manifest, entries)
+    contents = {e.file: a.data for e, a in zip(entries, new, strict=True)}
+    return replace(package, manifest=manifest, files={**package.files, **contents})
+
+
+def add_to_package(folder: Path, new: Sequence[NewArtifact]) -> None:
+    """Add files to a package that exists; those of the same use that it had are removed.
+
+    The manifest changes last, in one rename, so a reader finds all files that it names.
+
+    Raises:
+        PackageError: When the package cannot be read or written.
+    """
+    entries = [artifact.entry() for artifact in new]
+    try:
+        with exclusive(folder):
+            manifest = read_manifest(folder)
+            for entry, artifact in zip(entries, new, strict=True):
+                replace_file(folder / entry.file, artifact.data)
+            replaced = join(manifest, entries)
+            replace_file(folder / MANIFEST_FILE, manifest_json(manifest))
+            for file in replaced:
+                (folder / file).unlink(missing_ok=True)
+    except OSError as err:
+        raise PackageError(
+            f"cannot write to the package {folder}: {err.strerror} ({err.filename})."
+        ) from err
 
 
 def write_package(package: Package, repository: Path) -> Path:
@@ -181,7 +215,7 @@ def write_package(package: Package, repository: Path) -> Path:
     model_folder = repository / package.manifest.name
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        with _exclusive(repository):
+        with exclusive(repository):
             _sweep(repository)
             manifest = pb.ModelManifest()
             manifest.CopyFrom(package.manifest)
@@ -189,12 +223,12 @@ def write_package(package: Package, repository: Path) -> Path:
             staging = repository / f"{_STAGING}{manifest.name}-{manifest.version}"
             target = model_folder / str(manifest.version)
             try:
-                _fill(staging, {**package.files, MANIFEST_FILE: manifest_json(manifest)})
+                write_folder(staging, {**package.files, MANIFEST_FILE: manifest_json(manifest)})
                 model_folder.mkdir(exist_ok=True)
                 staging.rename(target)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-            _sync_folder(model_folder)
+            sync_folder(model_folder)
     except OSError as err:
         raise PackageError(
             f"cannot write to the repository {repository}: {err.strerror} ({err.filename}). "
@@ -203,43 +237,8 @@ def write_package(package: Package, repository: Path) -> Path:
     return target
 
 
-def manifest_json(manifest: pb.ModelManifest) -> bytes:
-    """Return a manifest as the JSON that a package holds."""
-    text = json_format.MessageToJson(manifest, preserving_proto_field_name=True, indent=2)
-    return f"{text}\n".encode()
-
-
-def read_manifest(folder: Path) -> pb.ModelManifest:
-    """Read the manifest of a package.
-
-    Raises:
-        FileUnreadable: When there is none that can be read.
-        PackageError: When it is not a manifest.
-    """
-    path = folder / MANIFEST_FILE
-    try:
-        manifest = json_format.Parse(read_bytes(path), pb.ModelManifest())
-    except (json_format.ParseError, UnicodeDecodeError) as err:
-        reason = str(err).partition("\n")[0]
-        raise PackageError(f"{path} is not a manifest of this version of tsnd: {reason}") from err
-    if manifest.format_version != FORMAT_VERSION or manifest.modality not in _MODALITIES.values():
-        raise PackageError(
-            f"{path} has format {manifest.format_version} and modality {manifest.modality}; this "
-            f"version of tsnd knows format {FORMAT_VERSION}, rgb and flow. Build the package anew."
-        )
-    return manifest
-
-
 def _output(name: str, length: int, blob: str) -> pb.TensorSpec:
     return pb.TensorSpec(name=name, data_type=pb.DATA_TYPE_FLOAT32, shape=[length], caffe_blob=blob)
-
-
-@contextmanager
-def _exclusive(repository: Path) -> Iterator[None]:
-    """Keep other builders out of a repository while one writes."""
-    with (repository / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _sweep(repository: Path) -> None:
@@ -252,22 +251,3 @@ def _next_version(model_folder: Path) -> int:
     """Return one more than the highest version there is, whatever became of the others."""
     taken = [int(path.name) for path in model_folder.glob("*") if path.name.isdecimal()]
     return max(taken, default=0) + 1
-
-
-def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a new folder, down to the disk."""
-    folder.mkdir()
-    for name, data in files.items():
-        with (folder / name).open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

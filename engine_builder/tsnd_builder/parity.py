@@ -15,6 +15,8 @@ class Agreement:
         mean_error: Mean absolute difference, relative to the same.
         cosine: Smallest cosine between a row and its reference.
         top1: Share of rows whose largest value is at the same place.
+        clear_top1: The same among rows whose largest value leads by more than the given
+            margin; 1 when there are none.
         top5: Mean share of the reference's five largest places found among the result's.
     """
 
@@ -22,15 +24,17 @@ class Agreement:
     mean_error: float
     cosine: float
     top1: float
+    clear_top1: float
     top5: float
 
 
-def compare(result: npt.ArrayLike, reference: npt.ArrayLike) -> Agreement:
+def compare(result: npt.ArrayLike, reference: npt.ArrayLike, *, margin: float = 0.0) -> Agreement:
     """Compare a result with its reference, row by row.
 
     Args:
         result: Any numbers [N, ...].
         reference: The same shape.
+        margin: By how much of the reference's largest value a row's first place is clear.
 
     Raises:
         ValueError: When the shapes differ.
@@ -41,13 +45,25 @@ def compare(result: npt.ArrayLike, reference: npt.ArrayLike) -> Agreement:
     actual, expected = (a.reshape(len(a), -1) for a in (actual, expected))
     difference = np.abs(actual - expected)
     largest = max(np.abs(expected).max(), np.finfo(np.float64).tiny)
+    is_same = actual.argmax(axis=1) == expected.argmax(axis=1)
+    is_clear = leads(expected) > margin * largest
     return Agreement(
         max_error=float(difference.max() / largest),
         mean_error=float(difference.mean() / largest),
         cosine=float(_cosines(actual, expected).min()),
-        top1=float((actual.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        top1=float(is_same.mean()),
+        clear_top1=float(is_same[is_clear].mean()) if is_clear.any() else 1.0,
         top5=_shared_places(actual, expected, 5),
     )
+
+
+def leads(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return by how much each row's largest value leads its second; inf when it has one."""
+    if rows.shape[1] < 2:
+        return np.full(len(rows), np.inf)
+    second, first = np.sort(rows, axis=1)[:, -2:].T
+    lead: npt.NDArray[np.float64] = first - second
+    return lead
 
 
 def _cosines(

@@ -205,12 +205,12 @@ def build_crops_model(spec: ServingSpec) -> onnx.ModelProto:
         orders them, mean subtracted.
     """
     writer = NodeWriter((INPUT, CROPS))
-    planes = INPUT
-    if spec.modality is Modality.RGB:  # as bytes, a quarter of what it would move as float32
-        planes = writer.node("Transpose", [INPUT], "planes", name="planes", perm=[0, 3, 1, 2])
-    pixels = writer.node("Cast", [planes], "pixels", name="pixels", to=TensorProto.FLOAT)
+    # First of all, for TensorRT's parser takes bytes in a Cast and nowhere else.
+    planes = writer.node("Cast", [INPUT], "pixels", name="pixels", to=TensorProto.FLOAT)
+    if spec.modality is Modality.RGB:
+        planes = writer.node("Transpose", [planes], "planes", name="planes", perm=[0, 3, 1, 2])
     mean = writer.floats("mean", np.reshape(spec.mean, (-1, 1, 1)))
-    centred = writer.node("Sub", [pixels, mean], "centred", name="subtract_mean")
+    centred = writer.node("Sub", [planes, mean], "centred", name="subtract_mean")
     crops = [_crop(writer, centred, offset, spec.crop_size) for offset in crop_offsets(spec)]
     if spec.crops_per_snippet == 1:
         writer.node("Identity", crops, CROPS, name="crops")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -32,6 +33,38 @@ def test_the_newest_version_of_each_model_is_found(repository):
         "tiny_rgb": 10,
     }
     assert models["tiny_rgb"].onnx_path == newest / "model.onnx"
+
+
+def test_the_precision_that_is_asked_for_is_found(repository):
+    folder = repository / "tiny_rgb" / "1"
+    artifacts = json.loads((folder / "manifest.json").read_text())["artifacts"]
+    data = (folder / "model.onnx").read_bytes() + b"\n"
+    (folder / "half.onnx").write_bytes(data)
+    half = {
+        **artifacts[0],
+        "file": "half.onnx",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "precision": "PRECISION_FP16",
+    }
+    edit_manifest(folder, artifacts=[*artifacts, half])
+
+    assert load_package(folder).onnx_path.name == "model.onnx"
+    assert load_package(folder, "fp16").onnx_path.name == "half.onnx"
+
+
+def test_a_precision_that_is_not_there_is_refused_with_the_remedy(repository):
+    with pytest.raises(PackageError, match=r"no int8 graph.*tsn-build add .*--precision int8"):
+        load_models(repository, "int8")
+
+
+def test_a_graph_without_a_precision_is_fp32(repository):
+    folder = repository / "tiny_rgb" / "1"
+    artifacts = json.loads((folder / "manifest.json").read_text())["artifacts"]
+    edit_manifest(
+        folder, artifacts=[{k: v for k, v in a.items() if k != "precision"} for a in artifacts]
+    )
+
+    assert load_package(folder, "fp32").onnx_path.name == "model.onnx"
 
 
 def test_staging_folders_and_stray_files_are_ignored(repository):

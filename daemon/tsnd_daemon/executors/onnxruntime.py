@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 
 from tsnd_daemon.errors import PackageError
+from tsnd_daemon.executors.tensors import check_tensors
 from tsnd_daemon.model_store import Model
 from tsnd_daemon.snippets import FloatArray, Snippet
 
@@ -41,7 +42,11 @@ class OnnxRuntimeExecutor:
             ) from err
         self._outputs = [output.name for output in model.manifest.outputs]
         self._input = model.manifest.input.name
-        self._check_against_manifest(model)
+        check_tensors(
+            model,
+            inputs={i.name: list(i.shape[1:]) for i in self._session.get_inputs()},
+            outputs={o.name: list(o.shape[1:]) for o in self._session.get_outputs()},
+        )
         shape = (max_batch_size, *model.manifest.input.shape)
         self._buffer = np.zeros(shape, np.uint8)
 
@@ -56,17 +61,3 @@ class OnnxRuntimeExecutor:
     def close(self) -> None:
         """Free the session."""
         del self._session
-
-    def _check_against_manifest(self, model: Model) -> None:
-        """Refuse a graph with other tensors than the manifest promises."""
-        inputs = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
-        outputs = {o.name: list(o.shape[1:]) for o in self._session.get_outputs()}
-        promised = {o.name: list(o.shape) for o in model.manifest.outputs}
-        if inputs != {self._input: list(model.manifest.input.shape)} or not (
-            promised.items() <= outputs.items()
-        ):
-            raise PackageError(
-                f"{model.onnx_path} has inputs {inputs} and outputs {outputs}, its manifest "
-                f"promises {self._input} {list(model.manifest.input.shape)} and {promised}. "
-                "Build the package again."
-            )

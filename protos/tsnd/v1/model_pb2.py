@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13tsnd/v1/model.proto\x12\x07tsnd.v1\"\xd5\x03\n\rModelManifest\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12#\n\x08modality\x18\x04 \x01(\x0e\x32\x11.tsnd.v1.Modality\x12-\n\rpreprocessing\x18\x05 \x01(\x0b\x32\x16.tsnd.v1.Preprocessing\x12\"\n\x05input\x18\x06 \x01(\x0b\x32\x13.tsnd.v1.TensorSpec\x12$\n\x07outputs\x18\x07 \x03(\x0b\x32\x13.tsnd.v1.TensorSpec\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12$\n\tartifacts\x18\t \x03(\x0b\x32\x11.tsnd.v1.Artifact\x12 \n\x07sources\x18\n \x03(\x0b\x32\x0f.tsnd.v1.Source\x12?\n\rtool_versions\x18\x0b \x03(\x0b\x32(.tsnd.v1.ModelManifest.ToolVersionsEntry\x12\x10\n\x08\x62uilt_at\x18\x0c \x01(\t\x12\x0f\n\x07network\x18\r \x01(\t\x1a\x33\n\x11ToolVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8b\x01\n\rPreprocessing\x12\x14\n\x0c\x66rame_height\x18\x01 \x01(\r\x12\x13\n\x0b\x66rame_width\x18\x02 \x01(\r\x12\x11\n\tcrop_size\x18\x03 \x01(\r\x12\x19\n\x11\x63rops_per_snippet\x18\x04 \x01(\r\x12\x0c\n\x04mean\x18\x05 \x03(\x02\x12\x13\n\x0bstack_depth\x18\x06 \x01(\r\"c\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\tdata_type\x18\x02 \x01(\x0e\x32\x11.tsnd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x12\n\ncaffe_blob\x18\x04 \x01(\t\"a\n\x08\x41rtifact\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.tsnd.v1.ArtifactKind\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"&\n\x06Source\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t*I\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODALITY_RGB\x10\x01\x12\x11\n\rMODALITY_FLOW\x10\x02*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02*g\n\x0c\x41rtifactKind\x12\x1d\n\x19\x41RTIFACT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41RTIFACT_KIND_SERVING_ONNX\x10\x01\x12\x18\n\x14\x41RTIFACT_KIND_LABELS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13tsnd/v1/model.proto\x12\x07tsnd.v1\"\xd5\x03\n\rModelManifest\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12#\n\x08modality\x18\x04 \x01(\x0e\x32\x11.tsnd.v1.Modality\x12-\n\rpreprocessing\x18\x05 \x01(\x0b\x32\x16.tsnd.v1.Preprocessing\x12\"\n\x05input\x18\x06 \x01(\x0b\x32\x13.tsnd.v1.TensorSpec\x12$\n\x07outputs\x18\x07 \x03(\x0b\x32\x13.tsnd.v1.TensorSpec\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12$\n\tartifacts\x18\t \x03(\x0b\x32\x11.tsnd.v1.Artifact\x12 \n\x07sources\x18\n \x03(\x0b\x32\x0f.tsnd.v1.Source\x12?\n\rtool_versions\x18\x0b \x03(\x0b\x32(.tsnd.v1.ModelManifest.ToolVersionsEntry\x12\x10\n\x08\x62uilt_at\x18\x0c \x01(\t\x12\x0f\n\x07network\x18\r \x01(\t\x1a\x33\n\x11ToolVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8b\x01\n\rPreprocessing\x12\x14\n\x0c\x66rame_height\x18\x01 \x01(\r\x12\x13\n\x0b\x66rame_width\x18\x02 \x01(\r\x12\x11\n\tcrop_size\x18\x03 \x01(\r\x12\x19\n\x11\x63rops_per_snippet\x18\x04 \x01(\r\x12\x0c\n\x04mean\x18\x05 \x03(\x02\x12\x13\n\x0bstack_depth\x18\x06 \x01(\r\"c\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\tdata_type\x18\x02 \x01(\x0e\x32\x11.tsnd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x12\n\ncaffe_blob\x18\x04 \x01(\t\"\x8d\x02\n\x08\x41rtifact\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.tsnd.v1.ArtifactKind\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12%\n\tprecision\x18\x05 \x01(\x0e\x32\x12.tsnd.v1.Precision\x12\'\n\x0b\x66loat_nodes\x18\x06 \x03(\x0b\x32\x12.tsnd.v1.FloatNode\x12+\n\x0cquantization\x18\x07 \x01(\x0b\x32\x15.tsnd.v1.Quantization\x12\x1b\n\x04plan\x18\x08 \x01(\x0b\x32\r.tsnd.v1.Plan\x12\x10\n\x08\x62uilt_at\x18\t \x01(\t\")\n\tFloatNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xb3\x01\n\x0cQuantization\x12\x12\n\ncalibrator\x18\x01 \x01(\t\x12\x1c\n\x14\x63\x61libration_snippets\x18\x02 \x01(\r\x12\x0e\n\x06videos\x18\x03 \x03(\t\x12\x14\n\x0c\x66loat_layers\x18\x04 \x01(\r\x12\x14\n\x0creduce_range\x18\x05 \x01(\x08\x12\x10\n\x08max_drop\x18\x06 \x01(\x01\x12#\n\x08\x61\x63\x63uracy\x18\x07 \x01(\x0b\x32\x11.tsnd.v1.Accuracy\"\xa8\x01\n\x08\x41\x63\x63uracy\x12\x10\n\x08snippets\x18\x01 \x01(\r\x12\x0c\n\x04top1\x18\x02 \x01(\x01\x12\x16\n\x0e\x63lear_snippets\x18\x03 \x01(\r\x12\x12\n\nclear_top1\x18\x04 \x01(\x01\x12\x15\n\rkl_divergence\x18\x05 \x01(\x01\x12\x0e\n\x06snr_db\x18\x06 \x01(\x01\x12)\n\x0cworst_layers\x18\x07 \x03(\x0b\x32\x13.tsnd.v1.LayerNoise\"+\n\nLayerNoise\x12\r\n\x05layer\x18\x01 \x01(\t\x12\x0e\n\x06snr_db\x18\x02 \x01(\x01\"\x8c\x03\n\x04Plan\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x02 \x01(\t\x12\"\n\x08profiles\x18\x03 \x03(\x0b\x32\x10.tsnd.v1.Profile\x12\x0b\n\x03gpu\x18\x04 \x01(\t\x12\x1a\n\x12\x63ompute_capability\x18\x05 \x01(\t\x12\x15\n\rsource_sha256\x18\x06 \x01(\t\x12\x1a\n\x12version_compatible\x18\x07 \x01(\x08\x12\x1e\n\x16hardware_compatibility\x18\x08 \x01(\t\x12\x17\n\x0fweight_stripped\x18\t \x01(\x08\x12\x12\n\nrefittable\x18\n \x01(\x08\x12\x0c\n\x04tf32\x18\x0b \x01(\x08\x12\x17\n\x0fworkspace_bytes\x18\x0c \x01(\x04\x12\x1f\n\x12optimization_level\x18\r \x01(\rH\x00\x88\x01\x01\x12\x15\n\rbuild_seconds\x18\x0e \x01(\x01\x12\x17\n\x0fparser_warnings\x18\x0f \x03(\tB\x15\n\x13_optimization_level\"0\n\x07Profile\x12\x0b\n\x03min\x18\x01 \x01(\r\x12\x0b\n\x03opt\x18\x02 \x01(\r\x12\x0b\n\x03max\x18\x03 \x01(\r\"&\n\x06Source\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t*I\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODALITY_RGB\x10\x01\x12\x11\n\rMODALITY_FLOW\x10\x02*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02*b\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP32\x10\x01\x12\x12\n\x0ePRECISION_FP16\x10\x02\x12\x12\n\x0ePRECISION_INT8\x10\x03*\xa0\x01\n\x0c\x41rtifactKind\x12\x1d\n\x19\x41RTIFACT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41RTIFACT_KIND_SERVING_ONNX\x10\x01\x12\x18\n\x14\x41RTIFACT_KIND_LABELS\x10\x02\x12\x1f\n\x1b\x41RTIFACT_KIND_TENSORRT_ONNX\x10\x03\x12\x16\n\x12\x41RTIFACT_KIND_PLAN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELMANIFEST_TOOLVERSIONSENTRY']._loaded_options = None
   _globals['_MODELMANIFEST_TOOLVERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_MODALITY']._serialized_start=886
-  _globals['_MODALITY']._serialized_end=959
-  _globals['_DATATYPE']._serialized_start=961
-  _globals['_DATATYPE']._serialized_end=1042
-  _globals['_ARTIFACTKIND']._serialized_start=1044
-  _globals['_ARTIFACTKIND']._serialized_end=1147
+  _globals['_MODALITY']._serialized_start=1949
+  _globals['_MODALITY']._serialized_end=2022
+  _globals['_DATATYPE']._serialized_start=2024
+  _globals['_DATATYPE']._serialized_end=2105
+  _globals['_PRECISION']._serialized_start=2107
+  _globals['_PRECISION']._serialized_end=2205
+  _globals['_ARTIFACTKIND']._serialized_start=2208
+  _globals['_ARTIFACTKIND']._serialized_end=2368
   _globals['_MODELMANIFEST']._serialized_start=33
   _globals['_MODELMANIFEST']._serialized_end=502
   _globals['_MODELMANIFEST_TOOLVERSIONSENTRY']._serialized_start=451
@@ -47,8 +49,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREPROCESSING']._serialized_end=644
   _globals['_TENSORSPEC']._serialized_start=646
   _globals['_TENSORSPEC']._serialized_end=745
-  _globals['_ARTIFACT']._serialized_start=747
-  _globals['_ARTIFACT']._serialized_end=844
-  _globals['_SOURCE']._serialized_start=846
-  _globals['_SOURCE']._serialized_end=884
+  _globals['_ARTIFACT']._serialized_start=748
+  _globals['_ARTIFACT']._serialized_end=1017
+  _globals['_FLOATNODE']._serialized_start=1019
+  _globals['_FLOATNODE']._serialized_end=1060
+  _globals['_QUANTIZATION']._serialized_start=1063
+  _globals['_QUANTIZATION']._serialized_end=1242
+  _globals['_ACCURACY']._serialized_start=1245
+  _globals['_ACCURACY']._serialized_end=1413
+  _globals['_LAYERNOISE']._serialized_start=1415
+  _globals['_LAYERNOISE']._serialized_end=1458
+  _globals['_PLAN']._serialized_start=1461
+  _globals['_PLAN']._serialized_end=1857
+  _globals['_PROFILE']._serialized_start=1859
+  _globals['_PROFILE']._serialized_end=1907
+  _globals['_SOURCE']._serialized_start=1909
+  _globals['_SOURCE']._serialized_end=1947
 # @@protoc_insertion_point(module_scope)

@@ -63,6 +63,30 @@ DATA_TYPE_UINT8: DataType.ValueType  # 1
 DATA_TYPE_FLOAT32: DataType.ValueType  # 2
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
+class _Precision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    PRECISION_FP32: _Precision.ValueType  # 1
+    PRECISION_FP16: _Precision.ValueType  # 2
+    """Strongly typed FP16, but for the nodes listed in `float_nodes`."""
+    PRECISION_INT8: _Precision.ValueType  # 3
+    """Explicitly quantized: Q/DQ nodes around the convolutions."""
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
+    """Arithmetic of a serving graph. Its inputs and outputs are the same in all of them."""
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+PRECISION_FP32: Precision.ValueType  # 1
+PRECISION_FP16: Precision.ValueType  # 2
+"""Strongly typed FP16, but for the nodes listed in `float_nodes`."""
+PRECISION_INT8: Precision.ValueType  # 3
+"""Explicitly quantized: Q/DQ nodes around the convolutions."""
+Global___Precision: _TypeAlias = Precision  # noqa: Y015
+
 class _ArtifactKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -74,6 +98,10 @@ class _ArtifactKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Artifact
     """The serving graph: snippets in, fused scores and features out."""
     ARTIFACT_KIND_LABELS: _ArtifactKind.ValueType  # 2
     """Class names, one per line."""
+    ARTIFACT_KIND_TENSORRT_ONNX: _ArtifactKind.ValueType  # 3
+    """A serving graph in the form that TensorRT takes and CPUs should not run."""
+    ARTIFACT_KIND_PLAN: _ArtifactKind.ValueType  # 4
+    """A serialized TensorRT engine of a serving graph."""
 
 class ArtifactKind(_ArtifactKind, metaclass=_ArtifactKindEnumTypeWrapper):
     """What a file in the package is for."""
@@ -83,6 +111,10 @@ ARTIFACT_KIND_SERVING_ONNX: ArtifactKind.ValueType  # 1
 """The serving graph: snippets in, fused scores and features out."""
 ARTIFACT_KIND_LABELS: ArtifactKind.ValueType  # 2
 """Class names, one per line."""
+ARTIFACT_KIND_TENSORRT_ONNX: ArtifactKind.ValueType  # 3
+"""A serving graph in the form that TensorRT takes and CPUs should not run."""
+ARTIFACT_KIND_PLAN: ArtifactKind.ValueType  # 4
+"""A serialized TensorRT engine of a serving graph."""
 Global___ArtifactKind: _TypeAlias = ArtifactKind  # noqa: Y015
 
 @_typing.final
@@ -279,6 +311,11 @@ class Artifact(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    FLOAT_NODES_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    BUILT_AT_FIELD_NUMBER: _builtins.int
     file: _builtins.str
     """File name inside the package folder; never a path."""
     kind: Global___ArtifactKind.ValueType
@@ -287,6 +324,24 @@ class Artifact(_message.Message):
     """SHA-256 of its bytes, lower-case hex."""
     size_bytes: _builtins.int
     """Its size."""
+    precision: Global___Precision.ValueType
+    """Its arithmetic; unspecified for files that are no graph. A serving graph without one
+    is FP32.
+    """
+    built_at: _builtins.str
+    """When it was made: RFC 3339, UTC."""
+    @_builtins.property
+    def float_nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FloatNode]:
+        """The nodes that compute in FP32 although the precision is lower."""
+
+    @_builtins.property
+    def quantization(self) -> Global___Quantization:
+        """How it was quantized; only with PRECISION_INT8."""
+
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """How the engine was built; only with ARTIFACT_KIND_PLAN."""
+
     def __init__(
         self,
         *,
@@ -294,14 +349,283 @@ class Artifact(_message.Message):
         kind: Global___ArtifactKind.ValueType = ...,
         sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        precision: Global___Precision.ValueType = ...,
+        float_nodes: _abc.Iterable[Global___FloatNode] | None = ...,
+        quantization: Global___Quantization | None = ...,
+        plan: Global___Plan | None = ...,
+        built_at: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "quantization", b"quantization"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "kind", b"kind", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["built_at", b"built_at", "file", b"file", "float_nodes", b"float_nodes", "kind", b"kind", "plan", b"plan", "precision", b"precision", "quantization", b"quantization", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Artifact: _TypeAlias = Artifact  # noqa: Y015
+
+@_typing.final
+class FloatNode(_message.Message):
+    """A node of a graph that is kept in FP32."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the node in the ONNX graph."""
+    reason: _builtins.str
+    """Why it is kept."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FloatNode: _TypeAlias = FloatNode  # noqa: Y015
+
+@_typing.final
+class Quantization(_message.Message):
+    """How a graph was quantized, and what that cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALIBRATOR_FIELD_NUMBER: _builtins.int
+    CALIBRATION_SNIPPETS_FIELD_NUMBER: _builtins.int
+    VIDEOS_FIELD_NUMBER: _builtins.int
+    FLOAT_LAYERS_FIELD_NUMBER: _builtins.int
+    REDUCE_RANGE_FIELD_NUMBER: _builtins.int
+    MAX_DROP_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    calibrator: _builtins.str
+    """How ranges were chosen: minmax, percentile or entropy."""
+    calibration_snippets: _builtins.int
+    """Snippets that ranges were measured on."""
+    float_layers: _builtins.int
+    """First convolutions kept in float."""
+    reduce_range: _builtins.bool
+    """Whether weights have 7 bits instead of 8."""
+    max_drop: _builtins.float
+    """Largest drop that was allowed; see Accuracy."""
+    @_builtins.property
+    def videos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Videos the snippets are from; names without folders."""
+
+    @_builtins.property
+    def accuracy(self) -> Global___Accuracy:
+        """Measured against FP32, on snippets it was not calibrated with."""
+
+    def __init__(
+        self,
+        *,
+        calibrator: _builtins.str = ...,
+        calibration_snippets: _builtins.int = ...,
+        videos: _abc.Iterable[_builtins.str] | None = ...,
+        float_layers: _builtins.int = ...,
+        reduce_range: _builtins.bool = ...,
+        max_drop: _builtins.float = ...,
+        accuracy: Global___Accuracy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "calibration_snippets", b"calibration_snippets", "calibrator", b"calibrator", "float_layers", b"float_layers", "max_drop", b"max_drop", "reduce_range", b"reduce_range", "videos", b"videos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
+
+@_typing.final
+class Accuracy(_message.Message):
+    """Scores in a lower precision compared with those in FP32."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNIPPETS_FIELD_NUMBER: _builtins.int
+    TOP1_FIELD_NUMBER: _builtins.int
+    CLEAR_SNIPPETS_FIELD_NUMBER: _builtins.int
+    CLEAR_TOP1_FIELD_NUMBER: _builtins.int
+    KL_DIVERGENCE_FIELD_NUMBER: _builtins.int
+    SNR_DB_FIELD_NUMBER: _builtins.int
+    WORST_LAYERS_FIELD_NUMBER: _builtins.int
+    snippets: _builtins.int
+    """Snippets compared."""
+    top1: _builtins.float
+    """Share whose first class is the same."""
+    clear_snippets: _builtins.int
+    """Snippets whose first class leads clearly in FP32, by 1 % of the largest score."""
+    clear_top1: _builtins.float
+    """Share of those whose first class is the same; 1 minus the drop."""
+    kl_divergence: _builtins.float
+    """Mean Kullback-Leibler divergence of the class probabilities from FP32's, nats."""
+    snr_db: _builtins.float
+    """Power of the scores over that of their errors, decibels."""
+    @_builtins.property
+    def worst_layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerNoise]:
+        """The layers with most noise, worst first."""
+
+    def __init__(
+        self,
+        *,
+        snippets: _builtins.int = ...,
+        top1: _builtins.float = ...,
+        clear_snippets: _builtins.int = ...,
+        clear_top1: _builtins.float = ...,
+        kl_divergence: _builtins.float = ...,
+        snr_db: _builtins.float = ...,
+        worst_layers: _abc.Iterable[Global___LayerNoise] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_snippets", b"clear_snippets", "clear_top1", b"clear_top1", "kl_divergence", b"kl_divergence", "snippets", b"snippets", "snr_db", b"snr_db", "top1", b"top1", "worst_layers", b"worst_layers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Accuracy: _TypeAlias = Accuracy  # noqa: Y015
+
+@_typing.final
+class LayerNoise(_message.Message):
+    """Noise at the output of one layer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    SNR_DB_FIELD_NUMBER: _builtins.int
+    layer: _builtins.str
+    """Name of the node in the ONNX graph."""
+    snr_db: _builtins.float
+    """Power of its output over that of the errors, decibels."""
+    def __init__(
+        self,
+        *,
+        layer: _builtins.str = ...,
+        snr_db: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layer", b"layer", "snr_db", b"snr_db"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LayerNoise: _TypeAlias = LayerNoise  # noqa: Y015
+
+@_typing.final
+class Plan(_message.Message):
+    """How an engine was built and where it runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKEND_FIELD_NUMBER: _builtins.int
+    BACKEND_VERSION_FIELD_NUMBER: _builtins.int
+    PROFILES_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
+    COMPUTE_CAPABILITY_FIELD_NUMBER: _builtins.int
+    SOURCE_SHA256_FIELD_NUMBER: _builtins.int
+    VERSION_COMPATIBLE_FIELD_NUMBER: _builtins.int
+    HARDWARE_COMPATIBILITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_STRIPPED_FIELD_NUMBER: _builtins.int
+    REFITTABLE_FIELD_NUMBER: _builtins.int
+    TF32_FIELD_NUMBER: _builtins.int
+    WORKSPACE_BYTES_FIELD_NUMBER: _builtins.int
+    OPTIMIZATION_LEVEL_FIELD_NUMBER: _builtins.int
+    BUILD_SECONDS_FIELD_NUMBER: _builtins.int
+    PARSER_WARNINGS_FIELD_NUMBER: _builtins.int
+    backend: _builtins.str
+    """tensorrt or tensorrt-rtx."""
+    backend_version: _builtins.str
+    """Version of that library."""
+    gpu: _builtins.str
+    """The GPU it was built on; empty when there was none."""
+    compute_capability: _builtins.str
+    """Compute capability it was built for, such as 9.0; empty when not for one."""
+    source_sha256: _builtins.str
+    """SHA-256 of the ONNX file it was built from."""
+    version_compatible: _builtins.bool
+    """Whether later versions of the library run it too."""
+    hardware_compatibility: _builtins.str
+    """none, ampere-plus or same-compute-capability."""
+    weight_stripped: _builtins.bool
+    """Whether weights are left out, to be refitted before it runs."""
+    refittable: _builtins.bool
+    """Whether weights can be replaced."""
+    tf32: _builtins.bool
+    """Whether FP32 layers may round their inputs to TF32."""
+    workspace_bytes: _builtins.int
+    """Bound of the builder's scratch memory; 0 when there was none."""
+    optimization_level: _builtins.int
+    """Effort of the builder, 0 to 5; absent for its default."""
+    build_seconds: _builtins.float
+    """How long the build took."""
+    @_builtins.property
+    def profiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Profile]:
+        """Batch sizes it runs."""
+
+    @_builtins.property
+    def parser_warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the library's parser remarked about the graph."""
+
+    def __init__(
+        self,
+        *,
+        backend: _builtins.str = ...,
+        backend_version: _builtins.str = ...,
+        profiles: _abc.Iterable[Global___Profile] | None = ...,
+        gpu: _builtins.str = ...,
+        compute_capability: _builtins.str = ...,
+        source_sha256: _builtins.str = ...,
+        version_compatible: _builtins.bool = ...,
+        hardware_compatibility: _builtins.str = ...,
+        weight_stripped: _builtins.bool = ...,
+        refittable: _builtins.bool = ...,
+        tf32: _builtins.bool = ...,
+        workspace_bytes: _builtins.int = ...,
+        optimization_level: _builtins.int | None = ...,
+        build_seconds: _builtins.float = ...,
+        parser_warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_optimization_level", b"_optimization_level", "optimization_level", b"optimization_level"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_optimization_level", b"_optimization_level", "backend", b"backend", "backend_version", b"backend_version", "build_seconds", b"build_seconds", "compute_capability", b"compute_capability", "gpu", b"gpu", "hardware_compatibility", b"hardware_compatibility", "optimization_level", b"optimization_level", "parser_warnings", b"parser_warnings", "profiles", b"profiles", "refittable", b"refittable", "source_sha256", b"source_sha256", "tf32", b"tf32", "version_compatible", b"version_compatible", "weight_stripped", b"weight_stripped", "workspace_bytes", b"workspace_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__optimization_level: _TypeAlias = _typing.Literal["optimization_level"]  # noqa: Y015
+    _WhichOneofArgType__optimization_level: _TypeAlias = _typing.Literal["_optimization_level", b"_optimization_level"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__optimization_level) -> _WhichOneofReturnType__optimization_level | None: ...
+
+Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class Profile(_message.Message):
+    """Batch sizes of one optimization profile, in snippets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    OPT_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    min: _builtins.int
+    """Smallest."""
+    opt: _builtins.int
+    """The one it is fastest at."""
+    max: _builtins.int
+    """Largest."""
+    def __init__(
+        self,
+        *,
+        min: _builtins.int = ...,
+        opt: _builtins.int = ...,
+        max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min", "opt", b"opt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Profile: _TypeAlias = Profile  # noqa: Y015
 
 @_typing.final
 class Source(_message.Message):

@@ -1,0 +1,1 @@
+"""Lower precisions of a serving graph: where they may be used, and what they cost."""

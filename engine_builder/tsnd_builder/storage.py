@@ -1,0 +1,62 @@
+"""Writes files and folders so that a reader sees a whole one or none."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tsnd_builder.errors import PackageError
+
+_LOCK = ".tsn-build.lock"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file down to the disk; until it is whole, its old content stays.
+
+    Raises:
+        PackageError: When it cannot be written.
+    """
+    staging = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        try:
+            staging.unlink(missing_ok=True)  # a killed process had the same id, as in containers
+            _write(staging, data)
+            staging.replace(path)
+            sync_folder(path.parent)
+        finally:
+            staging.unlink(missing_ok=True)
+    except OSError as err:
+        raise PackageError(f"cannot write {path}: {err.strerror}.") from err
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a new folder, down to the disk."""
+    folder.mkdir()
+    for name, data in files.items():
+        _write(folder / name, data)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep other builders out of a folder while one writes."""
+    with (folder / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""What `tsn-build verify` compares: one file for each kind of comparison."""
