@@ -12,7 +12,7 @@ PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/caffe/net.proto
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings demo test test-slow fmt lint type protos protos-check check bench serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings demo test test-slow fmt lint type protos protos-check check bench bench-precision serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ check: lint type protos-check test-slow test ## everything CI runs
 
 bench: $(INSTALLED) ## measure the daemon against the bare engine
 	@$(BIN)/python benchmarks/throughput.py
+
+bench-precision: $(INSTALLED) $(ENGINES_INSTALLED) ## measure every precision and runtime on this CPU
+	@$(BIN)/python benchmarks/precision.py
 
 serve: $(INSTALLED) ## serve the packages of ./models
 	@$(BIN)/tsnd --model-repository models

@@ -39,7 +39,7 @@ from tsnd_builder.serving_graph import INPUT, SCORES, Modality
 MODEL = "bench"
 BATCH = 8
 BATCHES_PER_TURN = 8
-CALIBRATION = 64
+CALIBRATION = 32
 TEST = 64
 CLEAR = 1e-2
 """A first class is clear when it leads by this share of the largest score."""

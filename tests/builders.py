@@ -193,6 +193,19 @@ def tiny_blobs(
     return blobs
 
 
+def delicate_blobs() -> dict[str, list[npt.NDArray[np.float64]]]:
+    """Draw weights of `tiny_net` that INT8 ruins: a large value that nothing reads.
+
+    The values beside it are less than one step of the range. Dark and bright frames have
+    different first classes in FP32, and the same in INT8.
+    """
+    blobs = tiny_blobs()
+    blobs["conv1/3x3_s2_bn"][1][0, 0] = 1e6
+    for name in ("inception/1x1", "inception/pool_proj"):
+        blobs[name][0][:, 0] = 0.0
+    return blobs
+
+
 def write_tiny_caffe_model(
     folder: Path, *, channels: int = 3, classes: int = 5, seed: int = 0
 ) -> tuple[Path, Path, Path]:

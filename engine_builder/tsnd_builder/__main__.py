@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tsnd_builder import commands
 from tsnd_builder.artifacts import Precision
-from tsnd_builder.build_progress import progress_bar
 from tsnd_builder.engines import timing_cache_of
 from tsnd_builder.errors import BuilderError, SelectionError
 from tsnd_builder.fetch import fetch, list_published
@@ -16,7 +15,7 @@ from tsnd_builder.inspect import inspect_path
 from tsnd_builder.layers.batch_norm import BNStorage
 from tsnd_builder.lowering import INT8_MAX_DROP
 from tsnd_builder.networks.registry import NETWORKS
-from tsnd_builder.plan_options import (
+from tsnd_builder.plans.options import (
     Backend,
     HardwareCompatibility,
     PlanOptions,
@@ -24,6 +23,7 @@ from tsnd_builder.plan_options import (
     parse_profile,
     profiles_for,
 )
+from tsnd_builder.plans.progress import progress_bar
 from tsnd_builder.precision.int8 import Calibrator, Int8Options
 from tsnd_builder.serving_graph import Modality
 from tsnd_builder.verify import verify_package
@@ -451,10 +451,9 @@ def _precisions(text: str) -> frozenset[Precision]:
 
 
 def _all_precisions(text: str) -> tuple[Precision, ...]:
-    try:
-        named = {Precision(name) for name in _names(text)}
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list out of fp32,fp16,int8") from err
+    named = set(_names(text))
+    if not named or not named <= set(Precision):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list out of fp32,fp16,int8")
     return tuple(precision for precision in Precision if precision in named)
 
 

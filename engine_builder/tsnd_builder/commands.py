@@ -9,7 +9,6 @@ import onnx
 from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.artifacts import NewArtifact, Precision
 from tsnd_builder.assemble import load_graph
-from tsnd_builder.build_progress import Listener
 from tsnd_builder.calibration.frames import calibration_frames
 from tsnd_builder.engines import make_plan
 from tsnd_builder.errors import SelectionError
@@ -32,7 +31,8 @@ from tsnd_builder.package import (
     read_labels,
     write_package,
 )
-from tsnd_builder.plan_options import PlanOptions
+from tsnd_builder.plans.options import PlanOptions
+from tsnd_builder.plans.progress import Listener
 from tsnd_builder.precision.int8 import Int8Options
 from tsnd_builder.serving_graph import (
     Modality,
@@ -148,6 +148,8 @@ def add(folder: Path, lower: Lower, *, report: Report = print) -> str:
         BuilderError: When it cannot be read or written, or loses too much; it is unchanged
             then.
     """
+    if not lower.precisions:
+        raise SelectionError("a package always has fp32; ask for fp16, int8 or both.")
     manifest = read_manifest(folder)
     data, _ = read_serving_model(folder)
     new = _lowered(onnx.load_from_string(data), manifest, lower, report)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.artifacts import PRECISIONS, NewArtifact, Precision
-from tsnd_builder.build_progress import Listener
 from tsnd_builder.errors import PackageError
 from tsnd_builder.manifest import now, read_artifact
-from tsnd_builder.plan import BuiltPlan, Report, build_plan
-from tsnd_builder.plan_options import PlanOptions
+from tsnd_builder.plans.build import BuiltPlan, Report, build_plan
+from tsnd_builder.plans.options import PlanOptions
+from tsnd_builder.plans.progress import Listener
 
 TIMING_CACHE = ".tensorrt-timing.cache"
 """Beside the models of a repository, hidden from the daemon."""

@@ -1,5 +1,6 @@
 """Makes the FP16 and INT8 graphs of a package out of its FP32 serving graph."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ FP16_MAX_ERROR = 1e-2
 INT8_MAX_DROP = 0.01
 
 _PROBES = 16
+_SAFETY = 0.7
 _SEED = 20_160_808  # apart from the seed that verification draws with
 
 Report = Callable[[str], None]
@@ -58,11 +60,11 @@ def make_half(model: onnx.ModelProto, modality: Modality) -> NewArtifact:
     shape = _snippet_shape(model)
     probes = (
         extreme_frames(shape, modality),
-        noise_frames(shape, _PROBES, _SEED),
+        noise_frames(shape, _PROBES // 4, _SEED),
         natural_frames(shape, modality, _PROBES, _SEED),
     )
-    # Half of what is allowed, for other frames may be off by more than the probes.
-    float_nodes = choose_float_nodes(model, probes, max_error=FP16_MAX_ERROR / 2)
+    # Other frames may be off by more than the probes.
+    float_nodes = choose_float_nodes(model, probes, max_error=_SAFETY * FP16_MAX_ERROR)
     half = to_half(model, float_nodes=float_nodes)
     description = pb.Artifact(
         kind=pb.ARTIFACT_KIND_SERVING_ONNX,
@@ -132,6 +134,11 @@ def accuracy_lines(title: str, accuracy: Accuracy) -> Iterator[str]:
 
 
 def _check_drop(recipe: Recipe, accuracy: Accuracy, calibration: Calibration) -> None:
+    if not math.isfinite(accuracy.kl_divergence):
+        raise OutOfTolerance(
+            f"INT8 for {recipe} gives scores that are no numbers, so nothing was written. Try "
+            "another --int8-calibrator, or other videos."
+        )
     if not accuracy.clear_frames:
         raise OutOfTolerance(
             f"FP32's first class is clear on none of the {accuracy.frames} snippets, so what INT8 "

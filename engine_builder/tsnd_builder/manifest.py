@@ -43,11 +43,21 @@ def read_artifact(
         raise PackageError(
             f"{folder} has no {pb.ArtifactKind.Name(kind)} in {pb.Precision.Name(precision)}."
         )
-    path = folder / found[0].file
+    return read_file(folder, found[0]), found[0]
+
+
+def read_file(folder: Path, artifact: pb.Artifact) -> bytes:
+    """Read a file that a manifest names.
+
+    Raises:
+        FileUnreadable: When it is missing.
+        PackageError: When it has another content than the manifest says.
+    """
+    path = folder / artifact.file
     data = read_bytes(path)
-    if sha256(data) != found[0].sha256:
+    if sha256(data) != artifact.sha256:
         raise PackageError(f"{path} is not the file that was built. Build the package again.")
-    return data, found[0]
+    return data
 
 
 def manifest_json(manifest: pb.ModelManifest) -> bytes:

@@ -37,7 +37,7 @@ from tsnd_builder.serving_graph import (
     classes,
     feature_length,
 )
-from tsnd_builder.storage import exclusive, replace_file, sync_folder, write_folder
+from tsnd_builder.storage import exclusive, replace_file, sweep, sync_folder, write_folder
 
 ONNX_FILE = "model.onnx"
 LABELS_FILE = "labels.txt"
@@ -187,6 +187,7 @@ def add_to_package(folder: Path, new: Sequence[NewArtifact]) -> None:
     try:
         with exclusive(folder):
             manifest = read_manifest(folder)
+            sweep(folder, keep={artifact.file for artifact in manifest.artifacts})
             for entry, artifact in zip(entries, new, strict=True):
                 replace_file(folder / entry.file, artifact.data)
             replaced = join(manifest, entries)

@@ -28,6 +28,7 @@ class Agreement:
     top5: float
 
 
+@np.errstate(invalid="ignore")  # infinities compare too, as no number
 def compare(result: npt.ArrayLike, reference: npt.ArrayLike, *, margin: float = 0.0) -> Agreement:
     """Compare a result with its reference, row by row.
 

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tsnd_builder.errors import PackageError
 
+_ADDED = re.compile(r"(model|tensorrt)[a-z0-9-]*-[0-9a-f]{8}\.(onnx|plan)")
+_STAGED = re.compile(r"\.((model|tensorrt)[a-z0-9-]*\.(onnx|plan)|[a-z]+\.json)\.\d+")
 _LOCK = ".tsn-build.lock"
 
 
@@ -45,6 +48,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sweep(folder: Path, *, keep: Collection[str]) -> None:
+    """Remove what a killed process left in a package; call it when no other may write.
+
+    Args:
+        folder: The package.
+        keep: The files that belong to it; of others, graphs and engines named as ours go,
+            and files that were not finished.
+    """
+    for path in folder.iterdir():
+        if path.name not in keep and (_ADDED.fullmatch(path.name) or _STAGED.fullmatch(path.name)):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

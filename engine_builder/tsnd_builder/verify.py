@@ -4,7 +4,9 @@
    and the mean over crops in NumPy.
 2. A batch against its snippets alone, for streams share batches and must not meet in them.
 3. The network alone against reference outputs, such as those of the original Caffe.
-4. Every graph and engine in another precision against FP32.
+4. Every graph and engine in another precision against FP32; engines where they can run.
+
+Before all that, plans must be of graphs that the package still has.
 """
 
 from collections.abc import Iterator
@@ -19,10 +21,10 @@ from tsnd_builder.package import ONNX_FILE
 from tsnd_builder.verification.findings import (
     REPORT_FILE,
     Finding,
-    NotRun,
     table,
     write_report,
 )
+from tsnd_builder.verification.plans import check_plans, not_run, plan_findings
 from tsnd_builder.verification.precisions import FloatResults, onnx_findings
 from tsnd_builder.verification.serving import reference_findings, serving_findings
 
@@ -41,31 +43,34 @@ def verify_package(folder: Path, reference: Path | None = None) -> str:
 
     Raises:
         OutOfTolerance: When a comparison fails; its message has the table.
+        PackageError: When a plan was built from a graph that has been replaced since.
         BuilderError: When the package or the reference cannot be read.
     """
     manifest = read_manifest(folder)
+    check_plans(folder, manifest)
     model = _load(folder / ONNX_FILE)
     findings = list(serving_findings(ONNX_FILE, model, manifest))
     if reference is not None:
         findings += reference_findings(ONNX_FILE, model, reference)
     others = [a for a in manifest.artifacts if a.file != ONNX_FILE and a.precision]
-    not_run: list[NotRun] = []
-    if others:
+    left_out = [entry for entry in map(not_run, others) if entry]
+    runnable = [a for a in others if a.file not in {entry.artifact for entry in left_out}]
+    if runnable:
         floats = FloatResults(model, manifest)
-        for artifact in others:
-            findings += _others(folder, artifact, floats, not_run)
-    write_report(folder / REPORT_FILE, findings, not_run)
-    text = "\n".join(table(findings, not_run))
+        for artifact in runnable:
+            findings += _others(folder, artifact, floats)
+    write_report(folder / REPORT_FILE, findings, left_out)
+    text = "\n".join(table(findings, left_out))
     if not all(finding.is_within_tolerance for finding in findings):
         raise OutOfTolerance(f"{folder} differs by more than is allowed:\n{text}")
     return f"{text}\n{folder} is within what is allowed; see {REPORT_FILE}"
 
 
-def _others(
-    folder: Path, artifact: pb.Artifact, floats: FloatResults, not_run: list[NotRun]
-) -> Iterator[Finding]:
+def _others(folder: Path, artifact: pb.Artifact, floats: FloatResults) -> Iterator[Finding]:
     if artifact.kind in _GRAPHS:
         yield from onnx_findings(artifact, _load(folder / artifact.file), floats)
+    elif artifact.kind == pb.ARTIFACT_KIND_PLAN:
+        yield from plan_findings(folder, artifact, floats)
 
 
 def _load(path: Path) -> onnx.ModelProto:

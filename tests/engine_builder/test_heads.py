@@ -8,7 +8,7 @@ from tests.builders import run_onnx, write_tiny_caffe_model
 from tsnd_builder.__main__ import main
 from tsnd_builder.errors import FileUnreadable, SelectionError
 from tsnd_builder.heads import read_heads
-from tsnd_builder.package import read_manifest
+from tsnd_builder.manifest import read_manifest
 
 FEATURES = 6
 FLOAT32_TOLERANCE = 1e-5

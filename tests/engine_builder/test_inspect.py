@@ -3,11 +3,15 @@ import os
 import pytest
 
 from tests.builders import layer, net, write_prototxt, write_tiny_caffe_model
-from tsnd_builder.commands import CaffeFiles, build
+from tsnd.v1 import model_pb2 as pb
+from tsnd_builder.artifacts import NewArtifact, Precision
+from tsnd_builder.commands import CaffeFiles, Lower, add, build
 from tsnd_builder.errors import BuilderError, FileUnreadable, PackageError, WeightsError
 from tsnd_builder.inspect import inspect_path
 from tsnd_builder.layers.batch_norm import BNStorage
+from tsnd_builder.package import add_to_package
 from tsnd_builder.serving_graph import Modality
+from tsnd_builder.verify import verify_package
 
 
 @pytest.fixture
@@ -48,6 +52,89 @@ def test_a_package_is_described_by_its_manifest(model_folder):
     assert ["scores", "float32 [5]", "fc-action"] in rows
     assert ["features", "float32 [10]", "global_pool"] in rows
     assert {row[0] for row in rows if row} >= {"model.onnx", "labels.txt", "from net.prototxt"}
+
+
+def engines_of(folder):
+    """Return the rows of the table of engines, by the first word of each."""
+    rows = rows_of(inspect_path(folder))
+    start = next(index for index, row in enumerate(rows) if row and row[0] == "precision")
+    end = rows.index([], start)
+    engines = (row for row in rows[start + 2 : end] if len(row) == len(rows[start]))
+    return {row[0].partition(",")[0]: row for row in engines}
+
+
+@pytest.fixture
+def quantization():
+    """What a manifest says of an INT8 graph."""
+    accuracy = pb.Accuracy(
+        snippets=128, top1=0.9765, clear_snippets=100, clear_top1=0.99, snr_db=32.55
+    )
+    return pb.Quantization(
+        calibrator="percentile", calibration_snippets=64, videos=["a", "b"], accuracy=accuracy
+    )
+
+
+def int8(quantization, kind=pb.ARTIFACT_KIND_SERVING_ONNX, stem="model-int8"):
+    description = pb.Artifact(
+        kind=kind, precision=pb.PRECISION_INT8, quantization=quantization, built_at="2026-01-02"
+    )
+    return NewArtifact(description, stem, ".onnx", b"\0" * 1_234_567)
+
+
+def test_precisions_stand_side_by_side(model_folder, quantization):
+    folder = model_folder / "1"
+    add(folder, Lower(frozenset({Precision.FP16})))
+    tensorrt = int8(quantization, pb.ARTIFACT_KIND_TENSORRT_ONNX, "model-int8-tensorrt")
+    add_to_package(folder, [int8(quantization)])
+
+    before = engines_of(folder)
+    add_to_package(folder, [tensorrt])
+
+    assert list(before) == ["fp32", "fp16", "int8"]
+    assert before["fp16"][0] == "fp16, 4 nodes fp32"
+    assert before["int8"] == ["int8", "onnx", "any", "any", "1.2", "not verified", "2026-01-02"]
+    assert engines_of(folder)["int8"][1] == "onnx for TensorRT"
+
+
+def test_what_int8_lost_is_shown(model_folder, quantization):
+    folder = model_folder / "1"
+    add_to_package(folder, [int8(quantization)])
+
+    (line,) = [li for li in inspect_path(folder).splitlines() if "percentile on" in li]
+
+    assert line.startswith("model-int8-")
+    assert line.endswith(
+        "percentile on 64 snippets of 2 video(s); first class as in fp32 on 97.7% of 128 others "
+        "(99.0% where clear), 32.5 dB"
+    )
+
+
+def test_errors_are_shown_once_they_were_measured(model_folder):
+    folder = model_folder / "1"
+    add(folder, Lower(frozenset({Precision.FP16})))
+    before = {name: row[5] for name, row in engines_of(folder).items()}
+
+    verify_package(folder)
+
+    after = {name: row[5] for name, row in engines_of(folder).items()}
+    assert before == {"fp32": "not verified", "fp16": "not verified"}
+    assert float(after["fp32"]) < 2e-4 < float(after["fp16"]) < 1e-2
+
+
+def test_what_is_added_after_a_verification_is_not_verified(model_folder):
+    verify_package(model_folder / "1")
+
+    add(model_folder / "1", Lower(frozenset({Precision.FP16})))
+
+    assert engines_of(model_folder / "1")["fp16"][5] == "not verified"
+
+
+def test_a_package_from_before_there_were_precisions_is_shown_as_fp32(model_folder):
+    path = model_folder / "1" / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"precision": "PRECISION_FP32",', ""), encoding="utf-8")
+
+    assert list(engines_of(model_folder)) == ["fp32"]
 
 
 def test_a_models_folder_stands_for_its_newest_version(model_folder):

@@ -17,15 +17,17 @@ from google.protobuf import json_format
 
 from tests.builders import max_relative_error, random_bytes, run_onnx, write_tiny_caffe_model
 from tsnd.v1 import model_pb2 as pb
+from tsnd_builder.artifacts import NewArtifact
 from tsnd_builder.assemble import load_graph
 from tsnd_builder.errors import FileUnreadable, PackageError, SelectionError
+from tsnd_builder.manifest import manifest_json, read_manifest, read_serving_model
 from tsnd_builder.package import (
     Package,
+    add_to_package,
     check_name,
+    extended,
     make_package,
-    manifest_json,
     read_labels,
-    read_manifest,
     write_package,
 )
 from tsnd_builder.serving_graph import Modality, build_serving_model, find_heads, serving_spec
@@ -140,6 +142,15 @@ def test_hashes_and_sizes_are_those_of_the_files(make, repository):
         data = (folder / file).read_bytes()
         assert artifact.size_bytes == len(data)
         assert artifact.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_the_serving_graph_is_stated_to_be_fp32(make, repository):
+    folder = write_package(make(), repository)
+
+    graph, labels = read_manifest(folder).artifacts
+    assert graph.precision == pb.PRECISION_FP32
+    assert graph.built_at == read_manifest(folder).built_at
+    assert not labels.precision
 
 
 def test_sources_are_named_without_their_folders(make, repository, tmp_path):
@@ -293,6 +304,154 @@ def test_a_killed_build_leaves_no_package_and_does_not_hinder_the_next(
     assert not list(repository.glob("tiny/*"))
     assert write_package(small, repository) == repository / "tiny" / "1"
     assert not list(repository.glob(".staging-*"))
+
+
+def half(data=b"half"):
+    """Return an FP16 graph to add; nothing in it is looked into."""
+    serving, fp16 = pb.ARTIFACT_KIND_SERVING_ONNX, pb.PRECISION_FP16
+    return NewArtifact(pb.Artifact(kind=serving, precision=fp16), "model-fp16", ".onnx", data)
+
+
+def contents(folder):
+    """Return what a reader finds in a folder, by file name."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+def file_of(new):
+    return new.entry().file
+
+
+def test_a_package_that_is_extended_is_written_with_all_its_files(make, repository):
+    package = make()
+    before = manifest_json(package.manifest)
+
+    folder = write_package(extended(package, [half()]), repository)
+
+    assert (folder / file_of(half())).read_bytes() == b"half"
+    assert [a.file for a in read_manifest(folder).artifacts][2:] == [file_of(half())]
+    assert manifest_json(package.manifest) == before
+    assert set(package.files) == {"model.onnx", "labels.txt"}
+
+
+def test_files_are_added_to_a_package_and_the_others_stay(make, repository):
+    folder = write_package(make(), repository)
+    before = contents(folder)
+    manifest = read_manifest(folder)
+
+    add_to_package(folder, [half()])
+
+    manifest.artifacts.append(half().entry())
+    assert read_manifest(folder) == manifest
+    del before["manifest.json"]
+    after = contents(folder)
+    assert after.pop("manifest.json")
+    assert after == {**before, file_of(half()): b"half"}
+
+
+def test_a_replaced_file_is_removed_and_the_same_again_is_not(make, repository):
+    folder = write_package(make(), repository)
+    old, new = half(b"old"), half(b"new")
+
+    for added in (old, new, new):
+        add_to_package(folder, [added])
+
+    assert [p.name for p in folder.glob("model-fp16*")] == [file_of(new)]
+    assert [a.file for a in read_manifest(folder).artifacts].count(file_of(new)) == 1
+
+
+def test_builders_that_add_at_the_same_time_lose_nothing(make, repository):
+    folder = write_package(make(), repository)
+    plans = [
+        replace(half(b"plan %d" % i), description=pb.Artifact(plan=pb.Plan(gpu=f"gpu {i}")))
+        for i in range(6)
+    ]
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda new: add_to_package(folder, [new]), plans))
+
+    assert {a.file for a in read_manifest(folder).artifacts} >= {file_of(new) for new in plans}
+
+
+def test_a_failed_add_leaves_what_was_there(make, repository):
+    folder = write_package(make(), repository)
+    before = contents(folder)
+    (folder / file_of(half())).mkdir()
+
+    with pytest.raises(PackageError, match="Is a directory"):
+        add_to_package(folder, [half()])
+
+    (folder / file_of(half())).rmdir()
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("file", ["../x", "..", "", "/x", "a/../../x", "manifest.json"])
+def test_a_manifest_that_names_files_elsewhere_gets_nothing_removed(make, repository, file):
+    folder = write_package(make(), repository)
+    (folder.parent / "x").write_bytes(b"mine")
+    manifest = read_manifest(folder)
+    manifest.artifacts.append(half().entry())
+    manifest.artifacts[2].file = file
+    (folder / "manifest.json").write_bytes(manifest_json(manifest))
+    before = contents(folder)
+
+    with pytest.raises(PackageError, match="names the file"):
+        add_to_package(folder, [half()])
+
+    assert contents(folder) == before
+    assert (folder.parent / "x").read_bytes() == b"mine"
+
+
+def test_adding_to_what_is_no_package_is_refused(tmp_path):
+    with pytest.raises(FileUnreadable, match=r"manifest\.json: No such file"):
+        add_to_package(tmp_path, [half()])
+    with pytest.raises(PackageError, match="cannot write to the package"):
+        add_to_package(tmp_path / "none", [half()])
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "is_new"),
+    [
+        ("open", ".model-fp16", False),
+        ("os.rename", ".model-fp16", False),
+        ("open", ".manifest.json", False),
+        ("os.rename", ".manifest.json", False),
+        ("os.remove", "model-fp16", True),
+    ],
+    ids=["file", "rename_of_the_file", "manifest", "rename_of_the_manifest", "old_file"],
+)
+def test_a_killed_add_leaves_a_whole_package_old_or_new(make, repository, event, name, is_new):
+    folder = write_package(make(), repository)
+    add_to_package(folder, [half(b"old")])
+    before = contents(folder)
+    command = [sys.executable, "-c", KILLED_BUILD, event, name, "add", str(folder)]
+
+    killed = subprocess.run(
+        [*command, "--precision", "fp16"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+
+    assert killed.returncode == -signal.SIGKILL
+    after = contents(folder)
+    assert (after["manifest.json"] != before["manifest.json"]) is is_new
+    for artifact in read_manifest(folder).artifacts:
+        assert hashlib.sha256(after[artifact.file]).hexdigest() == artifact.sha256
+    assert before.keys() <= after.keys()
+    add_to_package(folder, [half(b"next")])
+    assert (folder / file_of(half(b"next"))).read_bytes() == b"next"
+
+
+def test_a_package_from_before_there_were_precisions_is_fp32(make, repository):
+    folder = write_package(make(), repository)
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    old = text.replace('      "precision": "PRECISION_FP32",\n', "")
+    assert old != text
+    (folder / "manifest.json").write_text(old, encoding="utf-8")
+
+    add_to_package(folder, [half()])
+
+    assert read_serving_model(folder)[0] == (folder / "model.onnx").read_bytes()
+    assert [a.precision for a in read_manifest(folder).artifacts] == [0, 0, pb.PRECISION_FP16]
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,21 @@ def test_top1_and_top5_count_shared_places():
     assert agreement.top5 == pytest.approx(0.9)
 
 
-def test_what_is_no_number_is_no_small_error():
-    assert np.isnan(compare([[np.nan, 1.0]], [[1.0, 1.0]]).max_error)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("reference", [0.0, 1.0])
+def test_what_is_no_number_is_no_small_error(bad, reference):
+    assert not np.isfinite(compare([[bad, 1.0]], [[reference, 1.0]]).max_error)
+
+
+def test_a_first_place_is_clear_when_it_leads_by_the_margin():
+    reference = [[10.0, 0.0], [1.0, 1.9], [1.0, 2.1]]  # of the largest, 10
+
+    agreement = compare([[10.0, 0.0], [1.0, 0.0], [1.0, 0.0]], reference, margin=0.1)
+
+    assert agreement.top1 == pytest.approx(1 / 3)
+    assert agreement.clear_top1 == 0.5
+    assert compare([[0.0, 1.0]], [[1.0, 1.0]], margin=0.1).clear_top1 == 1
+    assert compare([[3.0]], [[-7.0]], margin=0.5).clear_top1 == 1
 
 
 def test_rows_of_any_shape_are_compared_whole():

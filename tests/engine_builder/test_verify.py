@@ -8,9 +8,12 @@ import onnx
 import pytest
 
 from tests.builders import run_onnx, write_tiny_caffe_model
+from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.__main__ import main
+from tsnd_builder.artifacts import NewArtifact
 from tsnd_builder.assemble import load_graph
 from tsnd_builder.export import export_onnx
+from tsnd_builder.package import add_to_package
 
 
 @pytest.fixture(params=["rgb", "flow"])
@@ -140,3 +143,114 @@ def test_snippets_that_meet_in_a_batch_are_noticed(package, capsys):
 
     assert status == 1
     assert "against each snippet alone" in err
+
+
+@pytest.fixture
+def with_half(package, capsys):
+    """The package with an FP16 graph; returns both paths."""
+    folder, *_ = package
+    assert main(["add", str(folder), "--precision", "fp16"]) == 0
+    capsys.readouterr()
+    (file,) = folder.glob("model-fp16-*.onnx")
+    return folder, file
+
+
+def add_int8(folder, model, kind):
+    """Add a graph as an INT8 one, whatever it is."""
+    description = pb.Artifact(kind=kind, precision=pb.PRECISION_INT8)
+    new = NewArtifact(description, "model-int8", ".onnx", model.SerializeToString())
+    add_to_package(folder, [new])
+
+
+def spoil(model, name, change):
+    """Change a constant of a graph."""
+    (tensor,) = [t for t in model.graph.initializer if t.name == name]
+    array = change(onnx.numpy_helper.to_array(tensor)).astype(tensor_type(tensor))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
+    return model
+
+
+def tensor_type(tensor):
+    return onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+
+
+def test_a_good_fp16_graph_passes_and_is_in_the_report(with_half, capsys):
+    folder, file = with_half
+
+    status, out, _ = verify(capsys, folder)
+
+    report = json.loads((folder / "parity.json").read_text())
+    found = [f for f in report["findings"] if f["artifact"] == file.name]
+    assert status == 0
+    assert f"{file.name} against FP32" in out
+    assert [f["inputs"] for f in found[::2]] == ["extreme", "noise", "natural"]
+    assert {f["tolerance"] for f in found} == {1e-2}
+    assert {f["artifact"] for f in report["findings"]} == {"model.onnx", file.name}
+    assert report["not_run"] == []
+
+
+def test_a_wrong_weight_in_the_fp16_graph_is_noticed(with_half, capsys):
+    folder, file = with_half
+    weight = "network/fc-action.weight/half"
+    onnx.save(spoil(onnx.load(file), weight, lambda array: array * 1.1), file)
+
+    status, _, err = verify(capsys, folder)
+
+    report = json.loads((folder / "parity.json").read_text())
+    failed = {(f["artifact"], f["output"]) for f in report["findings"] if not passed(f)}
+    assert status == 1
+    assert err.count("OUT OF TOLERANCE") == 3
+    assert failed == {(file.name, "scores")}
+
+
+def passed(finding):
+    return finding["is_within_tolerance"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pb.ARTIFACT_KIND_SERVING_ONNX, pb.ARTIFACT_KIND_TENSORRT_ONNX], ids=["cpu", "trt"]
+)
+@pytest.mark.parametrize(("factor", "expected"), [(1.5, 0), (np.nan, 1), (np.inf, 1)])
+def test_int8_may_be_off_but_must_give_numbers(package, capsys, kind, factor, expected):
+    folder, *_ = package
+    weight, model = "network/fc-action.weight", onnx.load(folder / "model.onnx")
+    add_int8(folder, spoil(model, weight, lambda array: array * np.float32(factor)), kind)
+
+    status, *_ = verify(capsys, folder)
+
+    report = json.loads((folder / "parity.json").read_text())
+    assert status == expected
+    assert len([f for f in report["findings"] if f["artifact"].startswith("model-int8")]) == 6
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x08"])
+def test_an_fp16_graph_that_is_none_is_refused(with_half, capsys, data):
+    folder, file = with_half
+    file.write_bytes(data)
+
+    status, _, err = verify(capsys, folder)
+
+    assert status == 2
+    assert file.name in err
+
+
+def test_an_fp16_graph_that_is_missing_is_refused(with_half, capsys):
+    folder, file = with_half
+    file.unlink()
+
+    status, _, err = verify(capsys, folder)
+
+    assert status == 2
+    assert file.name in err
+
+
+def test_a_graph_outside_the_package_is_not_read(with_half, capsys):
+    folder, file = with_half
+    file.rename(folder.parent / file.name)
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(file.name, f"../{file.name}"))
+
+    status, _, err = verify(capsys, folder)
+
+    assert status == 2
+    assert "expected one that lies beside it" in err

@@ -1,7 +1,9 @@
 """Chooses the nodes of a graph that stay FP32 when the rest becomes FP16, with reasons."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -10,6 +12,7 @@ from onnx import numpy_helper
 from tsnd_builder.inference import Floats, Frames, open_session, run_batches
 from tsnd_builder.precision.half import float_values, to_half
 from tsnd_builder.precision.ranges import largest_values
+from tsnd_builder.precision.rounding import with_roundings
 from tsnd_builder.serving_graph import NETWORK
 
 BEHIND_NETWORK = "fuses crops behind the network"
@@ -30,6 +33,8 @@ _SUITED = frozenset(
 )
 """Operators that lose little more than a rounding. Others divide, square, exponentiate or
 take logarithms."""
+
+_T = TypeVar("_T")
 
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _MULTIPLIED = _WEIGHTED | {"Mul"}
@@ -56,12 +61,13 @@ def choose_float_nodes(
     """
     chosen = {**_out_of_range(model, probes), **_unsuited(model), **_behind_network(model)}
     expected = _results(model, probes)
-    for prefix in _prefixes(model):
-        candidates = {**dict.fromkeys(prefix, EARLY), **chosen}
-        found = _results(to_half(model, float_nodes=candidates), probes)
-        if _largest_error(found, expected) <= max_error:
-            break
-    return candidates
+    candidates = [{**dict.fromkeys(prefix, EARLY), **chosen} for prefix in _prefixes(model)]
+
+    def is_exact_enough(float_nodes: dict[str, str]) -> bool:
+        found = _results(with_roundings(to_half(model, float_nodes=float_nodes)), probes)
+        return _largest_error(found, expected) <= max_error
+
+    return _first(candidates, is_exact_enough)
 
 
 def _behind_network(model: onnx.ModelProto) -> dict[str, str]:
@@ -118,14 +124,26 @@ def _terms(node: onnx.NodeProto, sizes: Mapping[str, int]) -> int:
 
 
 def _prefixes(model: onnx.ModelProto) -> Iterator[list[str]]:
-    """Yield the names of the nodes before layer 0, 1, 2, 4, 8, ... and at last of all."""
+    """Yield the names of no node, of those before layer 1, 2, 3, 4, 6, 9, ..., and of all."""
     nodes = list(model.graph.node)
     layers = [i for i, node in enumerate(nodes) if node.op_type in _WEIGHTED]
-    count = 0
     yield []
-    while (count := max(1, 2 * count)) < len(layers):
+    count = 1
+    while count < len(layers):
         yield [node.name for node in nodes[: layers[count]]]
+        count = max(count + 1, count * 3 // 2)
     yield [node.name for node in nodes]
+
+
+def _first(candidates: Sequence[_T], is_good: Callable[[_T], bool]) -> _T:
+    """Find the first good one by halving, where all after a good one are good too.
+
+    The first is tried first, for it mostly is; the last is good without a try.
+    """
+    if is_good(candidates[0]):
+        return candidates[0]
+    index = bisect_left(candidates, True, lo=1, hi=len(candidates) - 1, key=is_good)
+    return candidates[index]
 
 
 def _results(model: onnx.ModelProto, probes: Sequence[Frames]) -> list[Floats]:

@@ -14,6 +14,8 @@ from tsnd_builder.export import check_model
 from tsnd_builder.onnx_writer import unique_name
 
 _TO = "to"
+_ALWAYS_FLOAT = frozenset({"ConstantOfShape"})
+"""Operators whose results have a type of their own, whatever they read."""
 
 
 def to_half(model: onnx.ModelProto, *, float_nodes: Collection[str]) -> onnx.ModelProto:
@@ -72,7 +74,8 @@ class _HalfWriter:
 
     def _add(self, node: onnx.NodeProto) -> None:
         """Copy a node, with its inputs in its precision."""
-        precision = TensorProto.FLOAT if node.name in self._float_nodes else TensorProto.FLOAT16
+        is_float = node.name in self._float_nodes or node.op_type in _ALWAYS_FLOAT
+        precision = TensorProto.FLOAT if is_float else TensorProto.FLOAT16
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [self._as(value, precision) for value in node.input]

@@ -8,7 +8,7 @@ behind the last of them stays in float: it costs next to nothing, and scores tha
 import contextlib
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -168,11 +168,19 @@ def _corrected(
 
 def _float_nodes(model: onnx.ModelProto, float_layers: int) -> list[str]:
     """Name what is not quantized: the preprocessing, first layers, and the tail."""
-    names = [node.name for node in model.graph.node]
-    layers = [i for i, node in enumerate(model.graph.node) if node.op_type == "Conv"]
+    nodes = list(model.graph.node)
+    names = [node.name for node in nodes]
+    layers = [i for i, node in enumerate(nodes) if node.op_type == "Conv"]
     if float_layers >= len(layers):
         raise SelectionError(
             f"the network has {len(layers)} convolutions, so keeping the first {float_layers} in "
             "float leaves none to quantize. Keep fewer."
         )
-    return [*names[: layers[float_layers]], *names[layers[-1] + 1 :]]
+    return [*names[: layers[float_layers]], *names[_end(nodes, layers[-1]) :]]
+
+
+def _end(nodes: Sequence[onnx.NodeProto], layer: int) -> int:
+    """Return the place behind a layer and the ReLU that reads it, with which it is one."""
+    readers = [i for i, node in enumerate(nodes) if nodes[layer].output[0] in node.input]
+    is_relu = len(readers) == 1 and nodes[readers[0]].op_type == "Relu"
+    return (readers[0] if is_relu else layer) + 1

@@ -52,6 +52,8 @@ def _rounded(node: onnx.NodeProto, halves: frozenset[str]) -> Iterator[onnx.Node
             attribute.i = TensorProto.FLOAT
     copy.output[:] = [f"{v}!exact" if v in halves else v for v in node.output]
     yield copy
-    for value in halves.intersection(node.output):
-        yield helper.make_node("Cast", [f"{value}!exact"], [f"{value}!half"], to=TensorProto.FLOAT16)
+    for value in (v for v in node.output if v in halves):
+        yield helper.make_node(
+            "Cast", [f"{value}!exact"], [f"{value}!half"], to=TensorProto.FLOAT16
+        )
         yield helper.make_node("Cast", [f"{value}!half"], [value], to=TensorProto.FLOAT)

@@ -71,12 +71,21 @@ def write_report(path: Path, findings: Sequence[Finding], not_run: Sequence[NotR
     report = {
         "tools": {name: version(name) for name in ("tsnd", "onnxruntime", "numpy")},
         "findings": [
-            {**asdict(finding), "is_within_tolerance": finding.is_within_tolerance}
+            {
+                **asdict(finding),
+                "agreement": _in_json(asdict(finding.agreement)),
+                "is_within_tolerance": finding.is_within_tolerance,
+            }
             for finding in findings
         ],
         "not_run": [asdict(entry) for entry in not_run],
     }
     replace_file(path, f"{json.dumps(report, indent=2)}\n".encode())
+
+
+def _in_json(values: dict[str, float]) -> dict[str, float | None]:
+    """Write what is no number as null, for which JSON has no word."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def worst_errors(folder: Path) -> dict[str, float]:
@@ -85,7 +94,8 @@ def worst_errors(folder: Path) -> dict[str, float]:
         report = json.loads((folder / REPORT_FILE).read_bytes())
         worst: dict[str, float] = {}
         for finding in report["findings"]:
-            error = float(finding["agreement"]["max_error"])
+            error = finding["agreement"]["max_error"]
+            error = math.nan if error is None else float(error)
             # What is no number stays the worst; max would pass it over.
             worst[finding["artifact"]] = float(
                 np.maximum(worst.get(finding["artifact"], 0.0), error)

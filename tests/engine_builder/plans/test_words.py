@@ -1,6 +1,6 @@
 import pytest
 
-from tsnd_builder.tensorrt_words import build_complaints, parser_complaint, plain
+from tsnd_builder.plans.words import build_complaints, parser_complaint, plain, sentences
 
 MIXED_TYPES = """Invalid Node - add
 ITensor::getDimensions: Error Code 4: API Usage Error (add: must have same types. But they are \
@@ -39,3 +39,8 @@ def test_logged_errors_are_said_once_and_without_the_parsers_echo():
     errors = ["ModelImporter.cpp:142: --- Begin node ---", "no memory", "no memory", ""]
 
     assert build_complaints(errors) == ("no memory",)
+
+
+def test_one_complaint_stands_on_the_line_of_what_it_is_about_and_several_below():
+    assert sentences("it fails", ["no memory."]) == "it fails: no memory."
+    assert sentences("it fails", ["no memory.", "no time"]) == "it fails:\n  no memory\n  no time"

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from tsnd_builder.build_progress import BuildWatch, Progress, bar, progress_bar
+from tsnd_builder.plans.progress import BuildWatch, Progress, bar, progress_bar
 
 
 class Terminal(io.StringIO):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tsnd_builder.errors import SelectionError
-from tsnd_builder.plan_options import (
+from tsnd_builder.plans.options import (
     Backend,
     HardwareCompatibility,
     PlanOptions,

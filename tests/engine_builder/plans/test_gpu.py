@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from tests.stub_tensorrt import compile_library
-from tsnd_builder.gpu import Gpu, find_gpu
+from tsnd_builder.plans.gpu import Gpu, find_gpu
 
 DRIVER = """
 #include <string.h>

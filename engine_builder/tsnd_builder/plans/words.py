@@ -34,3 +34,11 @@ def build_complaints(errors: Iterable[str]) -> tuple[str, ...]:
     """Write the errors that were logged during a build, each once."""
     said = (plain(error) for error in errors if not _PARSER_ECHO.match(error))
     return tuple(dict.fromkeys(line for line in said if line))
+
+
+def sentences(what: str, complaints: Iterable[str]) -> str:
+    """Write one complaint on the line of what it is about, several below it."""
+    lines = [complaint.rstrip(".") for complaint in complaints]
+    if len(lines) == 1:
+        return f"{what}: {lines[0]}."
+    return "\n  ".join([f"{what}:", *lines])

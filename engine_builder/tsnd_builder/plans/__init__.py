@@ -1,0 +1,1 @@
+"""Builds and runs plans: serialized engines of TensorRT and TensorRT-RTX."""
