@@ -9,7 +9,9 @@ take turns in every round, so that a drifting machine hits all alike.
 """
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -118,7 +120,9 @@ def make_package(folder: Path, network: str, modality: Modality) -> Path:
 
 
 def tsn_build(*arguments: str | Path) -> None:
-    if status := build_main([str(argument) for argument in arguments]):
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = build_main([str(argument) for argument in arguments])
+    if status:
         sys.exit(status)
 
 
