@@ -12,7 +12,10 @@ import pytest
 
 from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.__main__ import main
-from tsnd_builder.manifest import read_manifest
+from tsnd_builder.manifest import read_artifact, read_manifest
+from tsnd_builder.plans.build import build_plan
+from tsnd_builder.plans.options import Backend, PlanOptions, profiles_for
+from tsnd_builder.plans.tensors import IOTensor
 from tsnd_builder.probes import natural_frames
 from tsnd_builder.serving_graph import Modality
 
@@ -95,10 +98,13 @@ def test_fp16_keeps_scores_and_classes_and_no_precision_gives_what_is_no_number(
     assert all(np.isfinite(f["agreement"]["max_error"]) for f in report["findings"])
 
 
-@pytest.mark.skipif(
+needs_tensorrt_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
     reason="TensorRT-RTX is not installed: make engines",
 )
+
+
+@needs_tensorrt_rtx
 def test_tensorrt_rtx_builds_every_precision_without_a_warning(package):
     run(
         *("plan", package, "--backend", "tensorrt-rtx", "--precision", "fp32,fp16,int8"),
@@ -112,3 +118,23 @@ def test_tensorrt_rtx_builds_every_precision_without_a_warning(package):
     for precision, (least, most) in MEGABYTES[manifest.name].items():
         assert least < plans[precision].size_bytes / 1e6 < most
     assert plans[pb.PRECISION_INT8].size_bytes < plans[pb.PRECISION_FP16].size_bytes
+
+
+@needs_tensorrt_rtx
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        (pb.ARTIFACT_KIND_SERVING_ONNX, pb.PRECISION_FP32),
+        (pb.ARTIFACT_KIND_SERVING_ONNX, pb.PRECISION_FP16),
+        (pb.ARTIFACT_KIND_TENSORRT_ONNX, pb.PRECISION_INT8),
+    ],
+)
+def test_a_plan_takes_bytes_and_gives_float32_in_every_precision(package, kind, precision):
+    manifest = read_manifest(package)
+    graph, _ = read_artifact(package, kind=kind, precision=precision)
+
+    built = build_plan(graph, PlanOptions(Backend.TENSORRT_RTX, profiles_for(4)))
+
+    assert built.inputs == (IOTensor("snippets", "uint8", (-1, *manifest.input.shape)),)
+    outputs = [IOTensor(o.name, "float32", (-1, *o.shape)) for o in manifest.outputs]
+    assert sorted(built.outputs, key=lambda t: t.name) == sorted(outputs, key=lambda t: t.name)

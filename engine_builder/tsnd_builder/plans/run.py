@@ -24,6 +24,7 @@ from tsnd_builder.plans.words import plain, sentences
 
 if TYPE_CHECKING:
     import tensorrt
+    from polygraphy.backend.trt import TrtRunner
 
 Infer = Callable[[Frames], Sequence[Floats]]
 """Runs one batch that the profile allows: a result of as many rows for each output."""
@@ -217,12 +218,28 @@ def _run_profile(
     inputs: Sequence[Frames],
     outputs: Sequence[str],
 ) -> list[list[Floats]]:
-    from polygraphy.backend.trt import TrtRunner
-
-    with TrtRunner(engine, optimization_profile=index) as runner:
+    with _runner(engine, index) as runner:
 
         def infer(batch: Frames) -> list[Floats]:
             found = runner.infer({source: batch})
             return [found[output] for output in outputs]
 
         return [in_batches(infer, frames, profile) for frames in inputs]
+
+
+@contextmanager
+def _runner(engine: "tensorrt.ICudaEngine", profile: int) -> "Iterator[TrtRunner]":
+    """Start an engine in one of its profiles, and free all GPU memory at the end.
+
+    Of Polygraphy 0.53's own runner, the outputs' memory stays allocated, and all of it when its
+    constructor was given a profile that cannot be set.
+    """
+    from polygraphy.backend.trt import TrtRunner
+
+    with TrtRunner(engine) as runner:
+        try:
+            runner.set_profile(profile)
+            yield runner
+        finally:
+            for buffer in runner.output_allocator.buffers.values():
+                buffer.free()
