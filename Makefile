@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 .PHONY: help setup engines tensorrt-bindings demo test test-slow fmt lint type protos protos-check check bench bench-precision serve lock hooks clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(INSTALLED) ## create .venv and install the exact versions of requirements/lock.txt
 
@@ -38,7 +38,7 @@ $(ENGINES_INSTALLED): $(ENGINES_LOCK) $(INSTALLED)
 	@$(PIP) install --quiet --no-deps --require-hashes -r $(ENGINES_LOCK)
 	@touch $@
 
-tensorrt-bindings: $(INSTALLED) ## download TensorRT 10's and 11's bindings, to check the names we use
+tensorrt-bindings: $(INSTALLED) ## fetch the bindings of TensorRT 10 and 11, against which names are checked
 	@for major in 10 11; do $(PIP) download --quiet --no-deps --require-hashes --only-binary=:all: \
 	  --dest .cache/tensorrt-bindings -r requirements/tensorrt-$$major.txt || exit 1; done
 

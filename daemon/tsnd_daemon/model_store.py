@@ -145,16 +145,17 @@ def _graph(manifest: pb.ModelManifest, precision: str, folder: Path) -> str:
             "one in each. Build the package again."
         )
     if _PRECISIONS[precision] not in files:
+        calibration = " --calibration VIDEO_OR_FOLDER" if precision == "int8" else ""
         raise PackageError(
             f"{folder} has no {precision} graph. Add one with tsn-build add {folder} --precision "
-            f"{precision}, or start with another --precision."
+            f"{precision}{calibration}, or start with another --precision."
         )
     return files[_PRECISIONS[precision]]
 
 
 def _check_artifact(artifact: pb.Artifact, folder: Path) -> None:
     """Check that a file of the package is there and has the recorded content."""
-    if Path(artifact.file).name != artifact.file or "\0" in artifact.file:
+    if Path(artifact.file).name != artifact.file or not artifact.file.isprintable():
         raise PackageError(f"{folder} names the file {artifact.file!r}, which is not inside it.")
     path = folder / artifact.file
     try:

@@ -10,7 +10,7 @@ from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.artifacts import NewArtifact, Precision
 from tsnd_builder.assemble import load_graph
 from tsnd_builder.calibration.frames import calibration_frames
-from tsnd_builder.engines import make_plan
+from tsnd_builder.engines import make_plan, read_source
 from tsnd_builder.errors import SelectionError
 from tsnd_builder.export import export_onnx
 from tsnd_builder.heads import read_heads
@@ -22,7 +22,7 @@ from tsnd_builder.lowering import (
     make_half,
     make_int8,
 )
-from tsnd_builder.manifest import modality_of, read_manifest, read_serving_model
+from tsnd_builder.manifest import load_serving_model, modality_of, read_manifest
 from tsnd_builder.package import (
     add_to_package,
     check_name,
@@ -150,9 +150,8 @@ def add(folder: Path, lower: Lower, *, report: Report = print) -> str:
     """
     if not lower.precisions:
         raise SelectionError("a package always has fp32; ask for fp16, int8 or both.")
-    manifest = read_manifest(folder)
-    data, _ = read_serving_model(folder)
-    new = _lowered(onnx.load_from_string(data), manifest, lower, report)
+    model, _ = load_serving_model(folder)
+    new = _lowered(model, read_manifest(folder), lower, report)
     add_to_package(folder, new)
     return "\n".join(f"{folder / artifact.entry().file}" for artifact in new)
 
@@ -194,6 +193,8 @@ def plan(
         BuilderError: When one cannot be built or written; the package is unchanged then.
         KeyboardInterrupt: After Ctrl-C; the package is unchanged then.
     """
+    for precision in precisions:  # a build may take long, so first see whether all can be
+        read_source(folder, precision)
     new = [
         make_plan(folder, precision, options, report=report, progress=progress)
         for precision in precisions

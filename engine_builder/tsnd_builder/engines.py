@@ -44,7 +44,7 @@ def make_plan(
         PackageError: When the package has no graph in this precision.
         PlanError: When the backend is not available, or refuses the graph.
     """
-    graph, entry = _source(folder, precision)
+    graph, entry = read_source(folder, precision)
     built = build_plan(graph, options, report=report, progress=progress)
     description = pb.Artifact(
         kind=pb.ARTIFACT_KIND_PLAN,
@@ -56,8 +56,12 @@ def make_plan(
     return NewArtifact(description, f"{options.backend}-{precision}", ".plan", built.data)
 
 
-def _source(folder: Path, precision: Precision) -> tuple[bytes, pb.Artifact]:
-    """Read the graph that TensorRT takes in a precision."""
+def read_source(folder: Path, precision: Precision) -> tuple[bytes, pb.Artifact]:
+    """Read the graph that TensorRT takes in a precision.
+
+    Raises:
+        PackageError: When the package has none.
+    """
     is_int8 = precision is Precision.INT8
     kind = pb.ARTIFACT_KIND_TENSORRT_ONNX if is_int8 else pb.ARTIFACT_KIND_SERVING_ONNX
     try:

@@ -11,6 +11,7 @@ from tsnd_builder.assemble import CONVERTIBLE, assemble, load_graph
 from tsnd_builder.caffe.graph import Array, Graph, Shape
 from tsnd_builder.caffe.prototxt import read_prototxt
 from tsnd_builder.caffe.weights import Weights, read_weights
+from tsnd_builder.calibration.naming import shown
 from tsnd_builder.errors import FileUnreadable
 from tsnd_builder.layers.spec import LayerSpec
 from tsnd_builder.manifest import MANIFEST_FILE, precision_of, read_manifest
@@ -32,14 +33,17 @@ def inspect_path(path: Path, weights: Path | None = None) -> str:
     Raises:
         BuilderError: When it is none of them, or not valid.
     """
+    return "\n".join(map(shown, _lines(path, weights)))
+
+
+def _lines(path: Path, weights: Path | None) -> Iterator[str]:
     if _is_folder(path):
-        return "\n".join(_package_lines(_package_folder(path)))
+        return _package_lines(_package_folder(path))
     if path.name == MANIFEST_FILE:
-        return "\n".join(_package_lines(path.parent))
+        return _package_lines(path.parent)
     if path.suffix == _SUFFIX_OF_TEXT:
-        graph = load_graph(path, weights) if weights else _graph_without_weights(path)
-        return "\n".join(_graph_lines(graph))
-    return "\n".join(_weight_lines(read_weights(path)))
+        return _graph_lines(load_graph(path, weights) if weights else _graph_without_weights(path))
+    return _weight_lines(read_weights(path))
 
 
 def _is_folder(path: Path) -> bool:

@@ -104,7 +104,7 @@ def make_int8(
         description = pb.Artifact(
             kind=_KINDS[recipe],
             precision=pb.PRECISION_INT8,
-            quantization=_quantization(calibration, accuracy),
+            quantization=_quantization(recipe, calibration, accuracy),
             built_at=now(),
         )
         yield NewArtifact(description, _STEMS[recipe], ".onnx", quantized.SerializeToString())
@@ -160,14 +160,14 @@ def _check_drop(recipe: Recipe, accuracy: Accuracy, calibration: Calibration) ->
     )
 
 
-def _quantization(calibration: Calibration, accuracy: Accuracy) -> pb.Quantization:
+def _quantization(recipe: Recipe, calibration: Calibration, accuracy: Accuracy) -> pb.Quantization:
     options = calibration.options
     return pb.Quantization(
         calibrator=options.calibrator,
         calibration_snippets=len(calibration.frames[0::2]),
         videos=[Path(video).name for video in calibration.videos],
         float_layers=options.float_layers,
-        reduce_range=options.reduce_range,
+        reduce_range=options.reduce_range and recipe is Recipe.CPU,
         max_drop=calibration.max_drop,
         accuracy=pb.Accuracy(
             snippets=accuracy.frames,

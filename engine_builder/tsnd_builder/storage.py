@@ -65,10 +65,17 @@ def sweep(folder: Path, *, keep: Collection[str]) -> None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other builders out of a folder while one writes."""
-    with (folder / _LOCK).open("w") as lock:
+    """Keep other builders out of a folder while one writes.
+
+    Raises:
+        OSError: When there is no lock to be had; a link in its place is not followed.
+    """
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _write(path: Path, data: bytes) -> None:

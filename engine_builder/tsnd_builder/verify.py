@@ -6,18 +6,16 @@
 3. The network alone against reference outputs, such as those of the original Caffe.
 4. Every graph and engine in another precision against FP32; engines where they can run.
 
-Before all that, plans must be of graphs that the package still has.
+Before all that, files must be those that the manifest names, and plans of graphs that the
+package still has.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
-
 from tsnd.v1 import model_pb2 as pb
-from tsnd_builder.errors import OutOfTolerance, PackageError
-from tsnd_builder.manifest import read_manifest
-from tsnd_builder.package import ONNX_FILE
+from tsnd_builder.errors import OutOfTolerance
+from tsnd_builder.manifest import load_serving_model, parse_graph, read_file, read_manifest
 from tsnd_builder.verification.findings import (
     REPORT_FILE,
     Finding,
@@ -43,16 +41,17 @@ def verify_package(folder: Path, reference: Path | None = None) -> str:
 
     Raises:
         OutOfTolerance: When a comparison fails; its message has the table.
-        PackageError: When a plan was built from a graph that has been replaced since.
+        PackageError: When a file is not what the manifest says, or a plan was built from a
+            graph that has been replaced since.
         BuilderError: When the package or the reference cannot be read.
     """
     manifest = read_manifest(folder)
     check_plans(folder, manifest)
-    model = _load(folder / ONNX_FILE)
-    findings = list(serving_findings(ONNX_FILE, model, manifest))
+    model, entry = load_serving_model(folder)
+    findings = list(serving_findings(entry.file, model, manifest))
     if reference is not None:
-        findings += reference_findings(ONNX_FILE, model, reference)
-    others = [a for a in manifest.artifacts if a.file != ONNX_FILE and a.precision]
+        findings += reference_findings(entry.file, model, reference)
+    others = [a for a in manifest.artifacts if a.file != entry.file and a.precision]
     left_out = [entry for entry in map(not_run, others) if entry]
     runnable = [a for a in others if a.file not in {entry.artifact for entry in left_out}]
     if runnable:
@@ -68,15 +67,7 @@ def verify_package(folder: Path, reference: Path | None = None) -> str:
 
 def _others(folder: Path, artifact: pb.Artifact, floats: FloatResults) -> Iterator[Finding]:
     if artifact.kind in _GRAPHS:
-        yield from onnx_findings(artifact, _load(folder / artifact.file), floats)
+        model = parse_graph(read_file(folder, artifact), folder / artifact.file)
+        yield from onnx_findings(artifact, model, floats)
     elif artifact.kind == pb.ARTIFACT_KIND_PLAN:
         yield from plan_findings(folder, artifact, floats)
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(path)
-    except Exception as err:
-        raise PackageError(
-            f"{path} is not an ONNX file: {str(err)[:200]}. Build it again."
-        ) from err

@@ -15,6 +15,7 @@ from tsnd_builder.errors import FileUnreadable, PackageError
 from tsnd_builder.manifest import read_manifest
 from tsnd_builder.plans.build import availability
 from tsnd_builder.plans.options import Backend, PlanOptions, Profile
+from tsnd_builder.plans.progress import Progress
 
 RTX = Backend.TENSORRT_RTX
 needs_rtx = pytest.mark.skipif(availability(RTX) is not None, reason=str(availability(RTX)))
@@ -119,6 +120,17 @@ def test_one_plan_that_fails_leaves_the_package_as_it_was(package):
         commands.plan(package, [Precision.FP32, Precision.INT8], options())
 
     assert contents(package) == before
+
+
+@needs_rtx
+def test_no_plan_is_begun_when_a_graph_is_missing(package):
+    steps: list[Progress] = []
+
+    with pytest.raises(PackageError, match="PRECISION_INT8"):
+        wanted = [Precision.FP32, Precision.INT8]
+        commands.plan(package, wanted, options(), progress=steps.append)
+
+    assert steps == []
 
 
 @needs_rtx

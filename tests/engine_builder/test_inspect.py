@@ -129,6 +129,17 @@ def test_what_is_added_after_a_verification_is_not_verified(model_folder):
     assert engines_of(model_folder / "1")["fp16"][5] == "not verified"
 
 
+def test_what_would_command_a_terminal_is_shown_in_quotes(model_folder):
+    path = model_folder / "1" / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("class 0", r"\u001b[2Jclass\nbuilt"), encoding="utf-8")
+
+    found = inspect_path(model_folder)
+
+    assert found.replace("\n", "").isprintable()
+    assert r"\x1b[2Jclass\nbuilt" in found
+
+
 def test_a_package_from_before_there_were_precisions_is_shown_as_fp32(model_folder):
     path = model_folder / "1" / "manifest.json"
     text = path.read_text(encoding="utf-8")

@@ -96,7 +96,21 @@ def test_a_file_that_is_missing_is_refused(write):
 
 
 @pytest.mark.parametrize(
-    "file", ["../x", "/etc/passwd", "a/b", "..", ".", "", "a\0b", "x/", "./x", "manifest.json"]
+    "file",
+    [
+        "../x",
+        "/etc/passwd",
+        "a/b",
+        "..",
+        ".",
+        "",
+        "a\0b",
+        "\x1b[31mx",
+        "x\ny",
+        "x/",
+        "./x",
+        "manifest.json",
+    ],
 )
 def test_a_manifest_that_names_a_file_elsewhere_is_refused(write, manifest, file):
     manifest.artifacts[0].file = file

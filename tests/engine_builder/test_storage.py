@@ -108,3 +108,16 @@ def test_the_place_is_free_again_after_a_failure(tmp_path):
 
     with exclusive(tmp_path):
         assert True
+
+
+@pytest.mark.parametrize("old", ["precious", None])
+def test_a_link_in_the_place_of_the_lock_is_refused_and_its_target_kept(tmp_path, old):
+    target = tmp_path / "elsewhere"
+    if old is not None:
+        target.write_text(old)
+    (tmp_path / ".tsn-build.lock").symlink_to(target)
+
+    with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path):
+        pass
+
+    assert (target.read_text() if target.exists() else None) == old

@@ -1,6 +1,8 @@
 """Verification notices what is wrong with a package, wherever it is wrong."""
 
+import functools
 import json
+import operator
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.__main__ import main
 from tsnd_builder.artifacts import NewArtifact
 from tsnd_builder.assemble import load_graph
+from tsnd_builder.caffe.files import sha256
 from tsnd_builder.export import export_onnx
+from tsnd_builder.manifest import manifest_json, read_manifest
 from tsnd_builder.package import add_to_package
 
 
@@ -41,6 +45,14 @@ def reference(package, tmp_path):
     return path
 
 
+def sign(folder):
+    """Write the hashes of the files as they are into the manifest: they are wrong, but ours."""
+    manifest = read_manifest(folder)
+    for artifact in manifest.artifacts:
+        artifact.sha256 = sha256((folder / artifact.file).read_bytes())
+    (folder / "manifest.json").write_bytes(manifest_json(manifest))
+
+
 def verify(capsys, folder, *more):
     status = main(["verify", str(folder), *map(str, more)])
     captured = capsys.readouterr()
@@ -66,6 +78,7 @@ def change_constant(folder, name, change):
     array = change(onnx.numpy_helper.to_array(tensor).copy())
     tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
     onnx.save(model, folder / "model.onnx")
+    sign(folder)
 
 
 def test_wrong_preprocessing_is_noticed(package, capsys):
@@ -138,6 +151,7 @@ def test_snippets_that_meet_in_a_batch_are_noticed(package, capsys):
     mixed = onnx.helper.make_node("Add", ["scores_before", "total"], ["scores"])
     model.graph.node.extend([total, mixed])
     onnx.save(model, folder / "model.onnx")
+    sign(folder)
 
     status, _, err = verify(capsys, folder)
 
@@ -193,6 +207,7 @@ def test_a_wrong_weight_in_the_fp16_graph_is_noticed(with_half, capsys):
     folder, file = with_half
     weight = "network/fc-action.weight/half"
     onnx.save(spoil(onnx.load(file), weight, lambda array: array * 1.1), file)
+    sign(folder)
 
     status, _, err = verify(capsys, folder)
 
@@ -223,10 +238,26 @@ def test_int8_may_be_off_but_must_give_numbers(package, capsys, kind, factor, ex
     assert len([f for f in report["findings"] if f["artifact"].startswith("model-int8")]) == 6
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model-fp16-*.onnx"])
+def test_a_graph_of_other_content_is_refused(with_half, capsys, name):
+    folder, _ = with_half
+    (file,) = folder.glob(name)
+    onnx.save(onnx.load(file), file)
+    file.write_bytes(file.read_bytes() + b"\x10\x01")  # a field more: a valid graph all the same
+
+    status, _, err = verify(capsys, folder)
+
+    assert status == 2
+    assert f"{file.name} is not the file that was built" in err
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model-fp16-*.onnx"])
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x08"])
-def test_an_fp16_graph_that_is_none_is_refused(with_half, capsys, data):
-    folder, file = with_half
+def test_a_graph_that_is_none_is_refused(with_half, capsys, name, data):
+    folder, _ = with_half
+    (file,) = folder.glob(name)
     file.write_bytes(data)
+    sign(folder)
 
     status, _, err = verify(capsys, folder)
 
@@ -242,6 +273,39 @@ def test_an_fp16_graph_that_is_missing_is_refused(with_half, capsys):
 
     assert status == 2
     assert file.name in err
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("preprocessing", "crop_size"), 4_000_000_000),
+        (("preprocessing", "crop_size"), 0),
+        (("preprocessing", "crops_per_snippet"), 7),
+        (("preprocessing", "mean"), []),
+        (("preprocessing", "frame_height"), 4_000_000_000),
+        (("preprocessing", "frame_width"), 0),
+        (("input", "shape"), [16, 18]),
+        (("input", "shape"), [4_000_000_000, 4_000_000_000, 3]),
+        (("input", "name"), "other"),
+        (("outputs",), []),
+        (("outputs", 0, "shape"), [77]),
+        (("outputs", 0, "caffe_blob"), "other"),
+        (("preprocessing",), {}),
+    ],
+)
+@pytest.mark.parametrize("command", ["verify", "add"])
+def test_a_manifest_that_does_not_fit_its_graph_is_refused(package, capsys, command, place, value):
+    folder, *_ = package
+    manifest = json.loads((folder / "manifest.json").read_text())
+    *path, last = place
+    functools.reduce(operator.getitem, path, manifest)[last] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    options = ["--precision", "fp16"] if command == "add" else []
+
+    status = main([command, str(folder), *options])
+
+    assert status == (0 if command == "add" and last == "caffe_blob" else 2)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_graph_outside_the_package_is_not_read(with_half, capsys):

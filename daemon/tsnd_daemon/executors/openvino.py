@@ -34,7 +34,7 @@ class OpenVinoExecutor:
             import openvino  # noqa: PLC0415 - an extra, and slow to import
         except ImportError as err:
             raise SettingsError(
-                "--executor openvino needs OpenVINO: pip install tsnd[openvino], or take "
+                "--executor openvino needs OpenVINO: pip install 'tsnd[openvino]', or take "
                 "--executor onnxruntime."
             ) from err
         # Of its own it would round FP32 to BF16 where the processor has it.

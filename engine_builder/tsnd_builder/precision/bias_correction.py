@@ -41,12 +41,16 @@ def correct_biases(
 ) -> onnx.ModelProto:
     """Return the quantized graph with the measured shifts taken back.
 
+    Layers without a bias stay as they are.
+
     Args:
         model: The graph before quantization.
         quantized: The same with Q/DQ nodes around its layers.
         frames: Snippets to measure on.
     """
     layers = list(_quantized_layers(quantized))
+    if not layers:
+        return quantized
     shifts = _measure(model, quantized, layers, frames)
     corrected = onnx.ModelProto()
     corrected.CopyFrom(quantized)

@@ -8,7 +8,7 @@ behind the last of them stays in float: it costs next to nothing, and scores tha
 import contextlib
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from tsnd_builder.errors import SelectionError
+from tsnd_builder.errors import PackageError, SelectionError
 from tsnd_builder.export import check_model
 from tsnd_builder.inference import Frames, batches
 from tsnd_builder.precision.bias_correction import correct_biases
@@ -63,8 +63,8 @@ class Int8Options:
     Attributes:
         calibrator: How ranges are chosen.
         float_layers: How many of the first convolutions stay in float.
-        reduce_range: Whether weights have 7 bits, so that sums cannot saturate on CPUs
-            without VNNI.
+        reduce_range: Whether weights have 7 bits for CPUs, so that sums cannot saturate on
+            those without VNNI; TensorRT's have 8 all the same.
     """
 
     calibrator: Calibrator = Calibrator.PERCENTILE
@@ -126,18 +126,19 @@ def quantize(
         included.
 
     Raises:
-        SelectionError: When so many layers stay in float that none is left.
+        SelectionError: When no convolution is left to quantize.
+        PackageError: When there is no room for temporary files.
     """
     float_nodes = _float_nodes(model, options.float_layers)
     source = onnx.ModelProto()
     source.CopyFrom(model)
     add_pre_process_metadata(source)  # it has been folded and its shapes are known
     quantized = {}
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        unquantized = Path(folder) / "source.onnx"  # a model in memory it would change
+    with _temporary_folder() as folder, contextlib.redirect_stdout(io.StringIO()):
+        unquantized = folder / "source.onnx"  # a model in memory it would change
         onnx.save(source, unquantized)
         for recipe in Recipe:
-            path = Path(folder) / f"{recipe}.onnx"
+            path = folder / f"{recipe}.onnx"
             quantize_static(
                 unquantized,
                 path,
@@ -145,17 +146,30 @@ def quantize(
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 weight_type=QuantType.QInt8,
-                reduce_range=options.reduce_range,
+                reduce_range=options.reduce_range and recipe is Recipe.CPU,
                 nodes_to_exclude=float_nodes,
                 calibrate_method=_METHODS[options.calibrator],
                 # The CPU's recipe comes first and needs the ranges of all that others need.
-                calibration_cache_path=Path(folder) / "ranges.json",
+                calibration_cache_path=folder / "ranges.json",
                 activation_type=_ACTIVATIONS[recipe],
                 op_types_to_quantize=_OPERATORS[recipe],
                 extra_options={**_EXTRA_OPTIONS[recipe], "CalibStridedMinMax": 1},
             )
             quantized[recipe] = onnx.load(path)
     return {r: _corrected(model, q, frames) for r, q in quantized.items()}
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder for ONNX Runtime's files, which are a few times the size of the graph."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as err:
+        raise PackageError(
+            f"cannot write temporary files: {err.strerror}. Make room, or set TMPDIR to a folder "
+            "that has some."
+        ) from err
 
 
 def _corrected(
@@ -171,6 +185,10 @@ def _float_nodes(model: onnx.ModelProto, float_layers: int) -> list[str]:
     nodes = list(model.graph.node)
     names = [node.name for node in nodes]
     layers = [i for i, node in enumerate(nodes) if node.op_type == "Conv"]
+    if not layers:
+        raise SelectionError(
+            "the network has no convolutions, and INT8 quantizes nothing else. Use fp16."
+        )
     if float_layers >= len(layers):
         raise SelectionError(
             f"the network has {len(layers)} convolutions, so keeping the first {float_layers} in "

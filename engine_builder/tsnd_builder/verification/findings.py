@@ -100,7 +100,7 @@ def worst_errors(folder: Path) -> dict[str, float]:
             worst[finding["artifact"]] = float(
                 np.maximum(worst.get(finding["artifact"], 0.0), error)
             )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {}
     return worst
 

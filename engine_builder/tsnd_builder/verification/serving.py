@@ -10,7 +10,8 @@ import onnxruntime
 from onnx.utils import Extractor
 
 from tsnd.v1 import model_pb2 as pb
-from tsnd_builder.errors import SelectionError
+from tsnd_builder.calibration.naming import shown
+from tsnd_builder.errors import PackageError, SelectionError
 from tsnd_builder.inference import Floats, Frames, open_session
 from tsnd_builder.manifest import modality_of
 from tsnd_builder.parity import compare
@@ -157,6 +158,13 @@ def _read_reference(path: Path) -> tuple[Floats, dict[str, Floats]]:
 
 def _network(model: onnx.ModelProto, blobs: Sequence[str]) -> onnx.ModelProto:
     """Cut the network out of a serving graph, from crops to some blobs."""
+    made = {value for node in model.graph.node for value in node.output}
+    lacking = [name for name in (CROPS, *_prefixed(blobs)) if name not in made]
+    if lacking:
+        raise PackageError(
+            f"the serving graph has no value {', '.join(map(shown, lacking))}, which its manifest "
+            "or format demands. Build the package anew."
+        )
     return Extractor(model).extract_model([CROPS], _prefixed(blobs))
 
 

@@ -138,6 +138,20 @@ def test_layers_without_a_bias_stay_as_they_are(chain, photos, recipe):
 
 
 @each_recipe
+def test_a_net_without_any_bias_stays_as_it_is(serve, photos, recipe):
+    conv = CONV.replace("}", "bias_term: false }")
+    end = [layer("fc", "InnerProduct", "a", "fc", FC)]
+    rng = np.random.default_rng(2)
+    blobs = {"a": [rng.normal(size=(6, 3, 3, 3))], "fc": [rng.normal(size=(4, 864)), np.zeros(4)]}
+    text = net(layer("a", "Convolution", "data", "a", conv), *end, data=(1, 3, 14, 14))
+    model = serve(text, blobs)
+
+    quantized = quantize(model, photos[:2], Int8Options())[recipe]
+
+    assert snr_db(model, quantized, photos[:2]) > 30
+
+
+@each_recipe
 def test_two_uses_of_one_layer_are_corrected_apart(serve, photos, recipe):
     twice = layer("a", "Convolution", "data data", "x y", CONV)
     end = [layer("s", "Eltwise", "x y", "s"), layer("fc", "InnerProduct", "s", "fc", FC)]

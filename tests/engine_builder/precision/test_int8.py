@@ -1,10 +1,12 @@
+import tempfile
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
 from tests.builders import layer, net, random_floats, tiny_blobs, tiny_net
-from tsnd_builder.errors import SelectionError
+from tsnd_builder.errors import PackageError, SelectionError
 from tsnd_builder.inference import open_session, run_batches
 from tsnd_builder.precision.accuracy import compare_scores
 from tsnd_builder.precision.int8 import Calibrator, Int8Options, Recipe, quantize
@@ -159,17 +161,33 @@ def test_a_network_without_convolutions_is_refused(serve, frames):
     blobs = {"fc": [random_floats(1, 2, 588), np.zeros(2)]}
     model = serve(net(relu, fc, data=(1, 3, 14, 14)), blobs)
 
-    with pytest.raises(SelectionError, match="has 0 convolutions"):
+    with pytest.raises(SelectionError, match="has no convolutions"):
         quantize(model, frames[:2], Int8Options())
 
 
-@pytest.mark.parametrize("recipe", list(Recipe))
-@pytest.mark.parametrize(("reduce_range", "largest"), [(False, 127), (True, 64)])
-def test_weights_have_7_bits_on_request(tiny, frames, recipe, reduce_range, largest):
+@pytest.mark.parametrize(
+    ("recipe", "reduce_range", "largest"),
+    [
+        (Recipe.CPU, False, 127),
+        (Recipe.CPU, True, 64),
+        (Recipe.TENSORRT, False, 127),
+        (Recipe.TENSORRT, True, 127),
+    ],
+)
+def test_weights_have_7_bits_on_request_and_for_cpus_alone(
+    tiny, frames, recipe, reduce_range, largest
+):
     model = quantize(tiny, frames[:2], Int8Options(reduce_range=reduce_range))[recipe]
 
     found = [np.abs(weights_of(model, name).astype(int)).max() for name in [*CONVOLUTIONS, LAST]]
     assert found == [largest] * 3
+
+
+def test_no_room_for_temporary_files_is_told_with_the_remedy(tiny, frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+
+    with pytest.raises(PackageError, match=r"temporary files: No such file.*set TMPDIR"):
+        quantize(tiny, frames[:2], Int8Options())
 
 
 @pytest.fixture

@@ -100,3 +100,18 @@ def test_columns_stand_below_their_heads():
     assert len(head) == len(row)
     for name, cell in (("max error", "2.5e-01"), ("allowed", "-"), ("top-1", "50%")):
         assert head.index(name) + len(name) == row.index(f" {cell} ") + len(cell) + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"findings": [{"artifact": [], "agreement": {"max_error": 1}}]}',
+        '{"findings": [{"artifact": "a", "agreement": {"max_error": 1' + "0" * 400 + "}}]}",
+    ],
+    ids=["deep", "no name", "too large a number"],
+)
+def test_a_report_that_is_none_counts_as_no_report(tmp_path, text):
+    (tmp_path / REPORT_FILE).write_text(text, encoding="utf-8")
+
+    assert worst_errors(tmp_path) == {}
