@@ -56,15 +56,12 @@ def finished(description: pb.Artifact, file: str, data: bytes) -> pb.Artifact:
     return entry
 
 
-def join(manifest: pb.ModelManifest, entries: Sequence[pb.Artifact]) -> list[str]:
-    """Put entries into a manifest; return the files of those that they replace."""
+def join(manifest: pb.ModelManifest, entries: Sequence[pb.Artifact]) -> None:
+    """Put entries into a manifest, in place of those of the same use."""
     uses = {_use(entry) for entry in entries}
     kept = [artifact for artifact in manifest.artifacts if _use(artifact) not in uses]
-    names = {entry.file for entry in (*kept, *entries)}
-    replaced = [a.file for a in manifest.artifacts if a.file not in names]
     del manifest.artifacts[:]
     manifest.artifacts.extend([*kept, *entries])
-    return replaced
 
 
 def _use(artifact: pb.Artifact) -> tuple[object, ...]:

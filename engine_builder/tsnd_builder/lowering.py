@@ -26,6 +26,7 @@ FP16_MAX_ERROR = 1e-2
 INT8_MAX_DROP = 0.01
 
 _PROBES = 16
+_FEW = 100
 _SAFETY = 0.7
 _SEED = 20_160_808  # apart from the seed that verification draws with
 
@@ -94,13 +95,25 @@ def make_int8(
             f"the videos give {len(calibration.frames)} snippet(s), expected at least one to "
             "calibrate and another to measure. Give more or longer videos."
         )
-    graphs = quantize(model, calibration.frames[0::2], calibration.options)
+    ranging, judging = calibration.frames[0::2], calibration.frames[1::2]
+    report(f"INT8: measuring ranges on {len(ranging)} snippets")
+    graphs = quantize(model, ranging, calibration.options)
+    accuracies = {}
     for recipe, quantized in graphs.items():
+        report(f"INT8 for {recipe}: measuring what it loses on {len(judging)} snippets")
         # TensorRT's INT8 computes what the graph says; a CPU's is measured as it is.
         is_exact = recipe is Recipe.TENSORRT
-        accuracy = measure_accuracy(model, quantized, calibration.frames[1::2], exact_int8=is_exact)
-        report("\n".join(accuracy_lines(f"INT8 for {recipe}", accuracy)))
+        accuracies[recipe] = measure_accuracy(model, quantized, judging, exact_int8=is_exact)
+        report("\n".join(accuracy_lines(f"INT8 for {recipe}", accuracies[recipe])))
+    for recipe, accuracy in accuracies.items():  # when all are known, so that all are shown
         _check_drop(recipe, accuracy, calibration)
+    if accuracy.clear_frames < _FEW:
+        report(
+            f"Only {accuracy.clear_frames} snippets could tell what is lost; give videos with at "
+            f"least {_FEW} for a figure to rely on."
+        )
+    for recipe, quantized in graphs.items():
+        accuracy = accuracies[recipe]
         description = pb.Artifact(
             kind=_KINDS[recipe],
             precision=pb.PRECISION_INT8,

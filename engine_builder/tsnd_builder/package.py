@@ -176,9 +176,10 @@ def extended(package: Package, new: Sequence[NewArtifact]) -> Package:
 
 
 def add_to_package(folder: Path, new: Sequence[NewArtifact]) -> None:
-    """Add files to a package that exists; those of the same use that it had are removed.
+    """Add files to a package that exists, in place of those of the same use that it had.
 
-    The manifest changes last, in one rename, so a reader finds all files that it names.
+    The manifest changes last, in one rename. Files that it no longer names stay until the
+    next call, for a daemon may have read the old manifest and not yet the files.
 
     Raises:
         PackageError: When the package cannot be read or written.
@@ -190,10 +191,8 @@ def add_to_package(folder: Path, new: Sequence[NewArtifact]) -> None:
             sweep(folder, keep={artifact.file for artifact in manifest.artifacts})
             for entry, artifact in zip(entries, new, strict=True):
                 replace_file(folder / entry.file, artifact.data)
-            replaced = join(manifest, entries)
+            join(manifest, entries)
             replace_file(folder / MANIFEST_FILE, manifest_json(manifest))
-            for file in replaced:
-                (folder / file).unlink(missing_ok=True)
     except OSError as err:
         raise PackageError(
             f"cannot write to the package {folder}: {err.strerror} ({err.filename})."

@@ -51,7 +51,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path, *, keep: Collection[str]) -> None:
-    """Remove what a killed process left in a package; call it when no other may write.
+    """Remove what was replaced or left by a killed process; call it when no other may write.
 
     Args:
         folder: The package.
@@ -59,7 +59,8 @@ def sweep(folder: Path, *, keep: Collection[str]) -> None:
             and files that were not finished.
     """
     for path in folder.iterdir():
-        if path.name not in keep and (_ADDED.fullmatch(path.name) or _STAGED.fullmatch(path.name)):
+        is_ours = _ADDED.fullmatch(path.name) or _STAGED.fullmatch(path.name)
+        if is_ours and path.name not in keep and not path.is_dir():
             path.unlink(missing_ok=True)
 
 

@@ -45,7 +45,7 @@ def test_a_description_is_not_changed_by_finishing_it():
 
 
 def test_what_is_new_joins_what_is_there(manifest):
-    assert join(manifest, [artifact("half.onnx"), artifact("int8.onnx", precision=INT8)]) == []
+    join(manifest, [artifact("half.onnx"), artifact("int8.onnx", precision=INT8)])
 
     assert files_of(manifest) == ["model.onnx", "labels.txt", "half.onnx", "int8.onnx"]
 
@@ -53,15 +53,15 @@ def test_what_is_new_joins_what_is_there(manifest):
 def test_a_file_of_the_same_use_is_replaced(manifest):
     join(manifest, [artifact("old.onnx"), artifact("int8.onnx", precision=INT8)])
 
-    assert join(manifest, [artifact("new.onnx")]) == ["old.onnx"]
+    join(manifest, [artifact("new.onnx")])
 
     assert files_of(manifest) == ["model.onnx", "labels.txt", "int8.onnx", "new.onnx"]
 
 
-def test_the_same_file_again_is_listed_once_and_not_to_be_removed(manifest):
+def test_the_same_file_again_is_listed_once(manifest):
     join(manifest, [artifact("half.onnx")])
 
-    assert join(manifest, [artifact("half.onnx")]) == []
+    join(manifest, [artifact("half.onnx")])
 
     assert files_of(manifest) == ["model.onnx", "labels.txt", "half.onnx"]
 
@@ -70,7 +70,7 @@ def test_a_graph_for_tensorrt_stands_beside_that_for_cpus(manifest):
     tensorrt = artifact("t.onnx", kind=pb.ARTIFACT_KIND_TENSORRT_ONNX, precision=INT8)
 
     for new in (tensorrt, artifact("c.onnx", precision=INT8)):
-        assert join(manifest, [new]) == []
+        join(manifest, [new])
 
     assert files_of(manifest)[2:] == ["t.onnx", "c.onnx"]
 
@@ -88,6 +88,6 @@ def test_plans_for_other_places_stand_beside_each_other(manifest, other):
     place = {"backend": "tensorrt", "gpu": "H100", "compute_capability": "9.0"}
     join(manifest, [artifact("a.plan", kind=PLAN, **place)])
 
-    assert join(manifest, [artifact("b.plan", kind=PLAN, **other)]) == []
-    assert join(manifest, [artifact("c.plan", kind=PLAN, **place)]) == ["a.plan"]
+    join(manifest, [artifact("b.plan", kind=PLAN, **other)])
+    join(manifest, [artifact("c.plan", kind=PLAN, **place)])
     assert files_of(manifest)[2:] == ["b.plan", "c.plan"]

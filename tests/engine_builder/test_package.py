@@ -348,12 +348,16 @@ def test_files_are_added_to_a_package_and_the_others_stay(make, repository):
     assert after == {**before, file_of(half()): b"half"}
 
 
-def test_a_replaced_file_is_removed_and_the_same_again_is_not(make, repository):
+def test_a_replaced_file_stays_for_those_who_read_the_old_manifest_and_goes_the_next_time(
+    make, repository
+):
     folder = write_package(make(), repository)
     old, new = half(b"old"), half(b"new")
 
-    for added in (old, new, new):
+    for added in (old, new):
         add_to_package(folder, [added])
+    assert (folder / file_of(old)).read_bytes() == b"old"
+    add_to_package(folder, [new])
 
     assert [p.name for p in folder.glob("model-fp16*")] == [file_of(new)]
     assert [a.file for a in read_manifest(folder).artifacts].count(file_of(new)) == 1
@@ -415,13 +419,14 @@ def test_adding_to_what_is_no_package_is_refused(tmp_path):
         ("os.rename", ".model-fp16", False),
         ("open", ".manifest.json", False),
         ("os.rename", ".manifest.json", False),
-        ("os.remove", "model-fp16", True),
+        ("os.remove", "model-fp16", False),
     ],
-    ids=["file", "rename_of_the_file", "manifest", "rename_of_the_manifest", "old_file"],
+    ids=["file", "rename_of_the_file", "manifest", "rename_of_the_manifest", "sweeping"],
 )
 def test_a_killed_add_leaves_a_whole_package_old_or_new(make, repository, event, name, is_new):
     folder = write_package(make(), repository)
-    add_to_package(folder, [half(b"old")])
+    for data in (b"older, to be swept", b"old"):
+        add_to_package(folder, [half(data)])
     before = contents(folder)
     command = [sys.executable, "-c", KILLED_BUILD, event, name, "add", str(folder)]
 
@@ -436,7 +441,7 @@ def test_a_killed_add_leaves_a_whole_package_old_or_new(make, repository, event,
     assert (after["manifest.json"] != before["manifest.json"]) is is_new
     for artifact in read_manifest(folder).artifacts:
         assert hashlib.sha256(after[artifact.file]).hexdigest() == artifact.sha256
-    assert before.keys() <= after.keys()
+    assert before.keys() - after.keys() <= {file_of(half(b"older, to be swept"))}
     add_to_package(folder, [half(b"next")])
     assert (folder / file_of(half(b"next"))).read_bytes() == b"next"
 
