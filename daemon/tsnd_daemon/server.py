@@ -159,7 +159,13 @@ class Server:
             snippet = Snippet("warm-up", np.zeros(tuple(model.manifest.input.shape), np.uint8))
             for size in sorted(sizes):
                 await _warm_up(thread, [snippet] * size, name)
-            logger.info("model %s version %d is warm", name, model.manifest.version)
+            logger.info(
+                "model %s version %d is warm: %s, %s",
+                name,
+                model.manifest.version,
+                self._settings.precision,
+                self._settings.executor,
+            )
             yield thread
         finally:
             await thread.close()
