@@ -1,5 +1,6 @@
 """Fixtures for all tests: a repository of tiny model packages, built once."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,11 @@ from tests.builders import write_tiny_caffe_model
 from tsnd_builder import commands
 from tsnd_builder.layers.batch_norm import BNStorage
 from tsnd_builder.serving_graph import Modality
+
+# Shells start background jobs deaf to Ctrl-C, and so would be the programs that tests
+# start in order to interrupt them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_CHANNELS = {Modality.RGB: 3, Modality.FLOW: 10}
 
