@@ -1,0 +1,1 @@
+"""The command line of `tsn-build`: one file for each group of commands."""
