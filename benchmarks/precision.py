@@ -35,6 +35,7 @@ from tsnd_builder.lowering import Calibration, make_int8
 from tsnd_builder.manifest import modality_of, read_manifest
 from tsnd_builder.package import ONNX_FILE, add_to_package
 from tsnd_builder.parity import leads
+from tsnd_builder.precision.accuracy import NO_NOISE_DB, compare_scores
 from tsnd_builder.probes import natural_frames
 from tsnd_builder.serving_graph import INPUT, SCORES, Modality
 
@@ -43,11 +44,8 @@ BATCH = 8
 BATCHES_PER_TURN = 8
 CALIBRATION = 32
 TEST = 64
-CLEAR = 1e-2
-"""A first class is clear when it leads by this share of the largest score."""
-
 SIGMAS = 4
-"""... and beyond noise when it leads by this many deviations of the precision's error."""
+"""A first class is beyond noise when it leads by so many deviations of the error."""
 
 Scores = npt.NDArray[np.float32]
 
@@ -204,17 +202,15 @@ def compare(
 ) -> Row:
     error = found.astype(np.float64) - expected
     same = found.argmax(axis=1) == expected.argmax(axis=1)
-    lead = leads(expected.astype(np.float64))
-    clear = lead > CLEAR * np.abs(expected).max()
-    beyond = lead > SIGMAS * error.std()
-    noise = float(np.square(error).sum())
+    beyond = leads(expected.astype(np.float64)) > SIGMAS * error.std()
+    accuracy = compare_scores(found, expected)
     return Row(
         name=engine.name,
         snippets_per_s=rates,
         ratio=statistics.median(rates) / base,
-        snr_db=10 * np.log10(float(np.square(expected).sum()) / noise) if noise else np.inf,
-        top1=float(same.mean()),
-        clear_top1=float(same[clear].mean()),
+        snr_db=accuracy.snr_db,
+        top1=accuracy.top1,
+        clear_top1=accuracy.clear_top1,
         beyond_noise=int(beyond.sum()),
         beyond_noise_top1=float(same[beyond].mean()) if beyond.any() else 1.0,
     )
@@ -227,10 +223,11 @@ def report(rows: Sequence[Row], options: argparse.Namespace) -> None:
     )
     for row in rows:
         spread = f"{min(row.snippets_per_s):.0f}..{max(row.snippets_per_s):.0f}"
+        snr = f"{row.snr_db:.1f}" if row.snr_db < NO_NOISE_DB else "exact"
         beyond = f"{row.beyond_noise_top1:.0%} of {row.beyond_noise}"
         print(
             f"{row.name:<22}{statistics.median(row.snippets_per_s):>11.1f}{spread:>14}"
-            f"{row.ratio:>8.2f}{row.snr_db:>8.1f}{row.top1:>7.0%}{row.clear_top1:>7.0%}{beyond:>15}"
+            f"{row.ratio:>8.2f}{snr:>8}{row.top1:>7.0%}{row.clear_top1:>7.0%}{beyond:>15}"
         )
     machine = describe_machine()
     print(", ".join(f"{key} {value}" for key, value in machine.items()))

@@ -13,6 +13,7 @@ from tsnd_builder.calibration.frames import calibration_frames
 from tsnd_builder.engines import make_plan, read_source
 from tsnd_builder.errors import SelectionError
 from tsnd_builder.export import export_onnx
+from tsnd_builder.graphs import load_serving_model
 from tsnd_builder.heads import read_heads
 from tsnd_builder.layers.batch_norm import BNStorage
 from tsnd_builder.lowering import (
@@ -22,7 +23,7 @@ from tsnd_builder.lowering import (
     make_half,
     make_int8,
 )
-from tsnd_builder.manifest import load_serving_model, modality_of, read_manifest
+from tsnd_builder.manifest import modality_of, read_manifest
 from tsnd_builder.package import (
     add_to_package,
     check_name,

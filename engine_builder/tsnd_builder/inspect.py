@@ -11,10 +11,10 @@ from tsnd_builder.assemble import CONVERTIBLE, assemble, load_graph
 from tsnd_builder.caffe.graph import Array, Graph, Shape
 from tsnd_builder.caffe.prototxt import read_prototxt
 from tsnd_builder.caffe.weights import Weights, read_weights
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.errors import FileUnreadable
 from tsnd_builder.layers.spec import LayerSpec
 from tsnd_builder.manifest import MANIFEST_FILE, precision_of, read_manifest
+from tsnd_builder.shown import shown
 from tsnd_builder.verification.findings import worst_errors
 
 _SUFFIX_OF_TEXT = ".prototxt"

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.errors import OutOfTolerance
-from tsnd_builder.manifest import load_serving_model, parse_graph, read_file, read_manifest
+from tsnd_builder.graphs import load_serving_model, parse_graph
+from tsnd_builder.manifest import read_file, read_manifest
 from tsnd_builder.verification.findings import (
     REPORT_FILE,
     Finding,

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tsnd_builder.calibration.limits import MAX_SIDE, require_size
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.errors import CalibrationError
+from tsnd_builder.shown import shown
 
 _MAX_PIXELS = {"max_pixels": str(MAX_SIDE**2)}
 _OPTIONS = {"protocol_whitelist": "pipe", **_MAX_PIXELS}

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from tsnd_builder.calibration.choosing import NamedVideo, Skips, choose, take
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.calibration.sampling import SNIPPETS_PER_VIDEO
 from tsnd_builder.calibration.snippets import Pixels, SnippetSpec
 from tsnd_builder.calibration.sources import find_videos
 from tsnd_builder.errors import CalibrationError
 from tsnd_builder.serving_graph import Modality
+from tsnd_builder.shown import shown
 
 Report = Callable[[str], object]
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from tsnd_builder.calibration.image_header import read_header
 from tsnd_builder.calibration.limits import MAX_SIDE, require_size
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.calibration.snippets import Pixels
 from tsnd_builder.errors import CalibrationError
+from tsnd_builder.shown import shown
 
 _MAX_BYTES = 4 * MAX_SIDE**2  # more than the pixels of the largest image
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from tsnd_builder.calibration.image_files import read_bgr, read_grey
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.calibration.resizing import resize
 from tsnd_builder.calibration.snippets import Pixels, SnippetSpec
 from tsnd_builder.calibration.sources import DENSE_FLOW, list_folder
 from tsnd_builder.errors import CalibrationError
 from tsnd_builder.serving_graph import Modality
+from tsnd_builder.shown import shown
 
 
 @dataclass(frozen=True, slots=True)

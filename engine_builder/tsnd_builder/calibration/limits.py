@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.errors import CalibrationError
+from tsnd_builder.shown import shown
 
 MAX_SIDE = 8192
 """Longest side of a frame or image, pixels. One of 8192 x 8192 takes 201 MB as BGR."""

@@ -11,8 +11,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.errors import CalibrationError
+from tsnd_builder.shown import shown
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 VIDEO_SUFFIXES = frozenset(

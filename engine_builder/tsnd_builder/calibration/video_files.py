@@ -14,10 +14,10 @@ import numpy as np
 
 from tsnd_builder.calibration.decoding import measure, read_frames
 from tsnd_builder.calibration.flow import quantise, tv_l1
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.calibration.resizing import resize
 from tsnd_builder.calibration.snippets import Pixels, SnippetSpec
 from tsnd_builder.errors import CalibrationError
+from tsnd_builder.shown import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ CLEAR_MARGIN = 1e-2
 may be off by, so no lower precision can be held to less."""
 
 WORST = 10
+NO_NOISE_DB = 999.0
+"""In the place of infinity, for which JSON has no word."""
+
 _BATCH = 2
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -155,7 +158,7 @@ def _log_softmax(scores: Doubles) -> Doubles:
 
 
 def _decibels(signal: float, noise: float) -> float:
-    """Return a ratio of powers in decibels; 999 when there is no noise at all."""
+    """Return a ratio of powers in decibels."""
     if not np.isfinite(noise):
-        return -999.0
-    return 999.0 if noise == 0 else float(10 * np.log10(max(signal, 1e-300) / noise))
+        return -NO_NOISE_DB
+    return NO_NOISE_DB if noise == 0 else float(10 * np.log10(max(signal, 1e-300) / noise))

@@ -7,25 +7,18 @@ import onnx
 from tsnd.v1 import model_pb2 as pb
 from tsnd_builder.errors import PackageError
 from tsnd_builder.inference import Floats, Frames, open_session, run_batches
-from tsnd_builder.lowering import FP16_MAX_ERROR
 from tsnd_builder.manifest import modality_of
 from tsnd_builder.parity import compare
 from tsnd_builder.precision.accuracy import CLEAR_MARGIN
 from tsnd_builder.precision.rounding import with_roundings
 from tsnd_builder.probes import extreme_frames, natural_frames, noise_frames
 from tsnd_builder.verification.findings import Finding
+from tsnd_builder.verification.tolerances import tolerance_of
 
 FRAMES = 64
 """Of noise, and of natural images."""
 
 _SEED = 1
-
-TOLERANCES = {
-    pb.PRECISION_FP32: 2e-4,
-    pb.PRECISION_FP16: FP16_MAX_ERROR,
-    # What INT8 loses depends on the videos; on other frames it has only to stay sane.
-    pb.PRECISION_INT8: None,
-}
 
 
 class FloatResults:
@@ -79,7 +72,7 @@ def compare_results(
     Raises:
         PackageError: When their shapes differ.
     """
-    tolerance = _tolerance(artifact)
+    tolerance = tolerance_of(artifact)
     for (inputs, _), found, expected in zip(
         reference.frames, results, reference.expected, strict=True
     ):
@@ -91,9 +84,3 @@ def compare_results(
                 )
             agreement = compare(rows, wanted, margin=tolerance or CLEAR_MARGIN)
             yield Finding(artifact.file, "FP32", inputs, output, agreement, tolerance)
-
-
-def _tolerance(artifact: pb.Artifact) -> float | None:
-    """Return how far an artifact may be off; TF32 has the mantissa of FP16."""
-    is_tf32 = artifact.precision == pb.PRECISION_FP32 and artifact.plan.tf32
-    return FP16_MAX_ERROR if is_tf32 else TOLERANCES[artifact.precision]

@@ -10,17 +10,15 @@ import onnxruntime
 from onnx.utils import Extractor
 
 from tsnd.v1 import model_pb2 as pb
-from tsnd_builder.calibration.naming import shown
 from tsnd_builder.errors import PackageError, SelectionError
 from tsnd_builder.inference import Floats, Frames, open_session
 from tsnd_builder.manifest import modality_of
 from tsnd_builder.parity import compare
 from tsnd_builder.probes import extreme_frames, natural_frames, noise_frames
 from tsnd_builder.serving_graph import CROPS, FEATURES, INPUT, NETWORK, SCORES
+from tsnd_builder.shown import shown
 from tsnd_builder.verification.findings import Finding
-
-FP32_TOLERANCE = 2e-4
-"""Of the largest value: float32 noise of Inception V3, twice that of BN-Inception."""
+from tsnd_builder.verification.tolerances import FP32_TOLERANCE
 
 _SEED = 0
 

@@ -6,26 +6,13 @@ import pytest
 from tsnd.v1 import model_pb2
 from tsnd_daemon.errors import PackageError
 from tsnd_daemon.executors.onnxruntime import OnnxRuntimeExecutor
-from tsnd_daemon.model_store import load_models
-from tsnd_daemon.snippets import Snippet
 
 BATCH_TOLERANCE = 1e-6  # float32 sums may be ordered differently in another batch size
 
 
-@pytest.fixture(params=["tiny_rgb", "tiny_flow"])
-def model(request, tiny_repository):
-    return load_models(tiny_repository)[request.param]
-
-
-def snippets_for(model, count):
-    rng = np.random.default_rng(7)
-    shape = tuple(model.manifest.input.shape)
-    return [Snippet(str(i), rng.integers(0, 256, shape, dtype=np.uint8)) for i in range(count)]
-
-
-def test_each_snippet_of_a_batch_equals_the_same_snippet_alone(model):
+def test_each_snippet_of_a_batch_equals_the_same_snippet_alone(model, snippets_for):
     executor = OnnxRuntimeExecutor(model, max_batch_size=5, threads=1)
-    snippets = snippets_for(model, 5)
+    snippets = snippets_for(5)
 
     together = executor.execute(snippets)
     alone = [executor.execute([snippet]) for snippet in snippets]
@@ -35,9 +22,9 @@ def test_each_snippet_of_a_batch_equals_the_same_snippet_alone(model):
         np.testing.assert_allclose(rows, expected, rtol=0, atol=BATCH_TOLERANCE)
 
 
-def test_results_of_one_batch_survive_the_next(model):
+def test_results_of_one_batch_survive_the_next(model, snippets_for):
     executor = OnnxRuntimeExecutor(model, max_batch_size=2, threads=1)
-    first, second = snippets_for(model, 2)
+    first, second = snippets_for(2)
 
     scores = executor.execute([first])["scores"]
     copy = scores.copy()
@@ -46,10 +33,10 @@ def test_results_of_one_batch_survive_the_next(model):
     np.testing.assert_array_equal(scores, copy)
 
 
-def test_outputs_are_those_of_the_manifest(model):
+def test_outputs_are_those_of_the_manifest(model, snippets_for):
     executor = OnnxRuntimeExecutor(model, max_batch_size=2, threads=1)
 
-    results = executor.execute(snippets_for(model, 2))
+    results = executor.execute(snippets_for(2))
 
     expected = {o.name: (2, *o.shape) for o in model.manifest.outputs}
     assert {name: rows.shape for name, rows in results.items()} == expected

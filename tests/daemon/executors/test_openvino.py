@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 
 from tsnd_daemon.executors.onnxruntime import OnnxRuntimeExecutor
-from tsnd_daemon.model_store import load_models
-from tsnd_daemon.snippets import Snippet
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed: make engines")
 from tsnd_daemon.executors.openvino import OpenVinoExecutor
@@ -11,20 +9,9 @@ from tsnd_daemon.executors.openvino import OpenVinoExecutor
 FLOAT32_TOLERANCE = 2e-5  # of the largest value: the same sums in another order
 
 
-@pytest.fixture(params=["tiny_rgb", "tiny_flow"])
-def model(request, tiny_repository):
-    return load_models(tiny_repository)[request.param]
-
-
-def snippets_for(model, count):
-    rng = np.random.default_rng(7)
-    shape = tuple(model.manifest.input.shape)
-    return [Snippet(str(i), rng.integers(0, 256, shape, dtype=np.uint8)) for i in range(count)]
-
-
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_any_batch_size_gives_what_onnx_runtime_gives(model, size):
-    snippets = snippets_for(model, size)
+def test_any_batch_size_gives_what_onnx_runtime_gives(model, size, snippets_for):
+    snippets = snippets_for(size)
 
     found = OpenVinoExecutor(model, max_batch_size=5, threads=2).execute(snippets)
     expected = OnnxRuntimeExecutor(model, max_batch_size=5, threads=2).execute(snippets)
@@ -35,9 +22,9 @@ def test_any_batch_size_gives_what_onnx_runtime_gives(model, size):
         np.testing.assert_allclose(found[name], rows, rtol=0, atol=tolerance)
 
 
-def test_results_of_one_batch_survive_the_next(model):
+def test_results_of_one_batch_survive_the_next(model, snippets_for):
     executor = OpenVinoExecutor(model, max_batch_size=2, threads=1)
-    first, second = snippets_for(model, 2)
+    first, second = snippets_for(2)
 
     scores = executor.execute([first])["scores"]
     copy = scores.copy()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tsnd_builder.calibration.naming import shown
+from tsnd_builder.shown import shown
 
 
 @pytest.mark.parametrize("name", ["videos/a b.mp4", "über/学.mkv"])
