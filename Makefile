@@ -8,11 +8,14 @@ INSTALLED := $(VENV)/.installed
 DEMO_INSTALLED := $(VENV)/.installed-demo
 ENGINES_LOCK := requirements/engines.txt
 ENGINES_INSTALLED := $(VENV)/.installed-engines
-PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/caffe/net.proto
+GPU_LOCK := requirements/gpu.txt
+CUDA_HEADERS_LOCK := requirements/cuda-headers.txt
+PYCUDA_INSTALLED := $(VENV)/.installed-pycuda
+PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/v1/control.proto tsnd/caffe/net.proto
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings demo test test-slow fmt lint type protos protos-check check bench bench-precision serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check check bench bench-cpu bench-precision serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -42,6 +45,26 @@ tensorrt-bindings: $(INSTALLED) ## fetch the bindings of TensorRT 10 and 11, aga
 	@for major in 10 11; do $(PIP) download --quiet --no-deps --require-hashes --only-binary=:all: \
 	  --dest .cache/tensorrt-bindings -r requirements/tensorrt-$$major.txt || exit 1; done
 
+pycuda: $(PYCUDA_INSTALLED) ## compile PyCUDA into .venv (3 minutes; needs g++, and neither a CUDA toolkit nor a GPU)
+
+PYCUDA := $(CURDIR)/.cache/pycuda
+# Of libcuda only the name is linked, hence the empty one: the driver's own is found at run time.
+$(PYCUDA_INSTALLED): $(GPU_LOCK) $(CUDA_HEADERS_LOCK) | $(INSTALLED)
+	@command -v g++ >/dev/null || { echo 'PyCUDA is compiled, which needs g++. On Debian and Ubuntu: apt install g++' >&2; exit 1; }
+	@echo 'Compiling PyCUDA (about 3 minutes, once)'
+	@rm -rf $(PYCUDA) && mkdir -p $(PYCUDA)/source
+	@$(PIP) download --quiet --no-deps --require-hashes --no-build-isolation --no-binary pycuda \
+	  --dest $(PYCUDA) -r $(GPU_LOCK)
+	@$(PIP) install --quiet --no-deps --require-hashes --target $(PYCUDA)/headers -r $(CUDA_HEADERS_LOCK)
+	@gcc -shared -x c /dev/null -Wl,-soname,libcuda.so.1 -o $(PYCUDA)/libcuda.so
+	@tar -xzf $(PYCUDA)/pycuda-*.tar.gz -C $(PYCUDA)/source --strip-components=1
+	@printf '%s\n' 'CUDA_ENABLE_CURAND = False' "CUDADRV_LIB_DIR = ['$(PYCUDA)']" \
+	  "CUDA_INC_DIR = ['$(PYCUDA)/headers/nvidia/cuda_runtime/include', '$(PYCUDA)/headers/nvidia/cuda_profiler_api/include']" \
+	  > $(PYCUDA)/source/siteconf.py
+	@LDFLAGS=-Wl,--no-as-needed $(PIP) install --quiet --no-deps --no-build-isolation $(PYCUDA)/source $(PYCUDA)/*.whl
+	@rm -rf $(PYCUDA)
+	@touch $@
+
 demo: $(DEMO_INSTALLED) ## build a model, serve it, score a real video clip (no GPU, no download of weights)
 	@$(BIN)/python examples/demo.py
 
@@ -50,6 +73,31 @@ test: $(INSTALLED) ## run the test suite
 
 test-slow: $(INSTALLED) ## run the slow tests, which `make test` leaves out
 	@$(BIN)/python -m pytest -m 'slow and not gpu'
+
+# Succeeds where this machine has an NVIDIA driver and a GPU.
+FIND_GPU := $(PYTHON) -c 'import ctypes; n = ctypes.c_int(); c = ctypes.CDLL("libcuda.so.1"); raise SystemExit(c.cuInit(0) or c.cuDeviceGetCount(ctypes.byref(n)) or n.value == 0)' 2>/dev/null
+CUDA_EMULATOR ?= # a folder with another libcuda for CPUs, in emu.c
+CUDA_LIBRARIES := $(CURDIR)/.cache/cuda
+
+test-cuda: $(PYCUDA_INSTALLED) ## run the tests of the CUDA code: on this machine's GPU, else on a libcuda for CPUs
+	@rm -rf $(CUDA_LIBRARIES) && mkdir -p $(CUDA_LIBRARIES)
+	@gcc -shared -fPIC -O1 -Wall -Wextra -o $(CUDA_LIBRARIES)/late_driver.so tests/late_driver.c -ldl -lpthread
+	@# Weak, so that the driver's own functions take the place of those that it has.
+	@nm -D --undefined-only $(VENV)/lib/python*/site-packages/pycuda/_driver*.so | \
+	  sed -n 's/.* U \(cu[A-Z]\w*\)$$/__attribute__((weak)) int \1(void) { return 801; }/p' > $(CUDA_LIBRARIES)/rest.c
+	@$(FIND_GPU) || gcc -shared -fPIC -O1 -w -Wl,-soname,libcuda.so.1 -o $(CUDA_LIBRARIES)/libcuda.so.1 \
+	  $(or $(addsuffix /emu.c,$(strip $(CUDA_EMULATOR))),tests/cpu_driver.c) $(CUDA_LIBRARIES)/rest.c -ldl
+	@LD_PRELOAD=$(CUDA_LIBRARIES)/late_driver.so LD_LIBRARY_PATH="$(CUDA_LIBRARIES)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
+	  $(BIN)/python -m pytest tests/daemon/executors/tensorrt tests/benchmarks/test_gpu.py
+
+TENSORRT := $(shell sed -n 's/^tensorrt-cu13-bindings==\([0-9.]*\).*/\1/p' requirements/tensorrt-11.txt)
+gpu-check: ## install what a GPU needs, test on it, and measure every precision on it: one table
+	@if ! $(FIND_GPU); then echo 'No NVIDIA GPU is visible here, so there is nothing to check.'; exit 0; fi; \
+	set -e; $(MAKE) --no-print-directory engines pycuda; \
+	$(PIP) install --quiet tensorrt-cu13==$(TENSORRT) || \
+	  echo 'TensorRT $(TENSORRT) cannot be fetched here, so only TensorRT-RTX is checked'; \
+	$(BIN)/python -m pytest -m gpu tests; \
+	$(BIN)/python -m benchmarks.gpu
 
 fmt: $(INSTALLED) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
@@ -70,10 +118,13 @@ protos: $(INSTALLED) ## generate the Python code of protos/
 protos-check: protos ## fail when the committed generated code is not what protos/ gives
 	@git diff --exit-code --stat -- protos || { echo 'Generated code differs from protos/: run make protos and commit' >&2; exit 1; }
 
-check: lint type protos-check test-slow test ## everything CI runs
+check: lint type protos-check test-slow test-cuda test ## everything CI runs
 
 bench: $(INSTALLED) ## measure the daemon against the bare engine
-	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python -m benchmarks.throughput
+
+bench-cpu: $(INSTALLED) ## measure what a snippet costs the daemon beside a bare gRPC echo
+	@$(BIN)/python -m benchmarks.server_cpu
 
 bench-precision: $(INSTALLED) $(ENGINES_INSTALLED) ## measure every precision and runtime on this CPU
 	@$(BIN)/python benchmarks/precision.py
@@ -89,6 +140,8 @@ lock: $(INSTALLED) ## resolve the dependencies anew into exact versions with has
 	@$(UV_COMPILE) $(LOCKED_EXTRAS) pyproject.toml -o $(LOCK)
 	@$(UV_COMPILE) --no-deps requirements/engines.in -o $(ENGINES_LOCK)
 	@$(UV_COMPILE) --no-deps requirements/demo.in -o $(DEMO_LOCK)
+	@$(UV_COMPILE) --no-deps requirements/gpu.in -o $(GPU_LOCK)
+	@$(UV_COMPILE) --no-deps requirements/cuda-headers.in -o $(CUDA_HEADERS_LOCK)
 
 hooks: $(INSTALLED) ## install the git pre-commit hook
 	@$(BIN)/pre-commit install

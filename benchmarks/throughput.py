@@ -1,37 +1,37 @@
 """How much of the bare engine's throughput does the daemon deliver, and at what latency?
 
-Two questions, each answered in turns (A B A B ...) so that a drifting machine hits both:
+Three questions, answered in turns (A B C A B C ...) so that a drifting machine hits all:
 
 - engine: the same package in a bare ONNX Runtime session and behind the daemon;
-- daemon: the daemon with its synthetic executor, that is without any engine.
+- daemon: the daemon with its synthetic backend, that is without any engine;
+- delay: how long snippets wait when the daemon has 70 % of the load that it could carry.
 
-Clients run in this process and share the machine's cores with the daemon. Load is closed
-loop: each stream keeps a fixed number of snippets in flight.
+Clients run in this process and share the machine's cores with the daemon. The first two
+loads are closed loops: each stream keeps a fixed number of snippets in flight. The third is
+an open loop: snippets come when they come (Poisson), from as many streams.
 
     make bench
-    python benchmarks/throughput.py --rounds 5 --seconds 10 --json out.json
+    python -m benchmarks.throughput --rounds 5 --seconds 10 --json out.json
 """
 
 import argparse
 import asyncio
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from benchmarks.machine import machine_line
 from tsnd_client import AsyncClient, SnippetScores
 
 BIN = Path(sys.executable).parent
@@ -49,6 +49,8 @@ class Run:
     mean_batch: float
     p50_ms: float
     p99_ms: float
+    p99_queue_ms: float = 0.0
+    full_batch_ms: float = 0.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,12 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+DELAY_US = 2_000
+"""The daemon's max_queue_delay_us."""
+LOAD = 0.7
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each measurement")
-    parser.add_argument("--streams", type=int, default=8, help="concurrent streams")
-    parser.add_argument("--in-flight", type=int, default=4, help="unanswered snippets per stream")
+    parser.add_argument("--streams", type=int, default=16, help="concurrent streams")
+    parser.add_argument("--in-flight", type=int, default=2, help="unanswered snippets per stream")
     parser.add_argument("--crops", type=int, choices=(1, 10), default=1)
     parser.add_argument("--json", type=Path, help="file for the raw numbers")
     return parser.parse_args(argv)
@@ -94,11 +101,13 @@ def tsn_build(*arguments: str | Path) -> None:
 def one_round(
     repository: Path, pixels: npt.NDArray[np.uint8], options: argparse.Namespace
 ) -> list[Run]:
-    return [
-        run_bare(repository, pixels, options.seconds),
-        asyncio.run(run_daemon("daemon, onnxruntime", "onnxruntime", repository, pixels, options)),
-        asyncio.run(run_daemon("daemon, no engine", "synthetic", repository, pixels, options)),
-    ]
+    bare = run_bare(repository, pixels, options.seconds)
+    full = asyncio.run(run_daemon("daemon, onnxruntime", repository, pixels, options))
+    rate = LOAD * full.snippets_per_s
+    name = f"the same at {LOAD:.0%} load"
+    partly = asyncio.run(run_daemon(name, repository, pixels, options, rate=rate))
+    empty = asyncio.run(run_daemon("daemon, no engine", repository, pixels, options, "synthetic"))
+    return [bare, full, partly, empty]
 
 
 def run_bare(repository: Path, pixels: npt.NDArray[np.uint8], seconds: float) -> Run:
@@ -117,29 +126,54 @@ def run_bare(repository: Path, pixels: npt.NDArray[np.uint8], seconds: float) ->
 
 async def run_daemon(
     name: str,
-    executor: str,
     repository: Path,
     pixels: npt.NDArray[np.uint8],
     options: argparse.Namespace,
+    backend: str = "onnxruntime",
+    *,
+    rate: float | None = None,
 ) -> Run:
-    """Load a daemon in a process of its own with concurrent streams."""
-    async with daemon(repository, executor) as target:
+    """Load a daemon in a process of its own with concurrent streams.
+
+    Args:
+        name: Of the run.
+        repository: With the model.
+        pixels: The snippets.
+        options: The command line's.
+        backend: The daemon's.
+        rate: Snippets per second of an open loop; None for a closed one.
+    """
+    async with daemon(repository, backend) as target:
         begun = time.perf_counter()
         until = begun + options.seconds
         streams = await asyncio.gather(
-            *(one_stream(target, pixels, until, options.in_flight) for _ in range(options.streams))
+            *(
+                one_stream(target, pixels, until, options.in_flight, gaps(rate, options, seed))
+                for seed in range(options.streams)
+            )
         )
         elapsed = time.perf_counter() - begun
-    latencies = [latency for stream in streams for latency, _ in stream]
-    batches = [batch for stream in streams for _, batch in stream]
-    return summarize(name, len(latencies) / elapsed, batches, latencies)
+    answers = [answer for stream in streams for answer in stream]
+    batches = [answer.result.batch_size for answer in answers]
+    run = summarize(name, len(answers) / elapsed, batches, [a.latency_s for a in answers])
+    queued_ms = np.percentile([answer.result.queue_ns / 1e6 for answer in answers], 99)
+    full_ms = [a.result.compute_ns / 1e6 for a in answers if a.result.batch_size == BATCH] or [0.0]
+    return replace(run, p99_queue_ms=float(queued_ms), full_batch_ms=statistics.median(full_ms))
+
+
+def gaps(rate: float | None, options: argparse.Namespace, seed: int) -> Iterator[float]:
+    """Yield how long after each snippet of a stream the next one comes, seconds."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield 0.0 if rate is None else float(rng.exponential(options.streams / rate))
 
 
 @asynccontextmanager
-async def daemon(repository: Path, executor: str) -> AsyncIterator[str]:
+async def daemon(repository: Path, backend: str) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
         BIN / "tsnd", "--model-repository", repository, "--port", "0", "--metrics-port", "0",
-        "--executor", executor, "--max-batch-size", str(BATCH), "--log-level", "WARNING",
+        "--backend", backend, "--max-batch-size", str(BATCH), "--max-queue-delay-us", str(DELAY_US),
+        "--log-level", "WARNING",
         stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -150,25 +184,43 @@ async def daemon(repository: Path, executor: str) -> AsyncIterator[str]:
         await process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A snippet's scores, and how long the client waited for them."""
+
+    result: SnippetScores
+    latency_s: float
+
+
 async def one_stream(
-    target: str, pixels: npt.NDArray[np.uint8], until: float, in_flight: int
-) -> list[tuple[float, int]]:
-    """Stream snippets until a point in time; returns (latency in s, batch size) of each."""
+    target: str,
+    pixels: npt.NDArray[np.uint8],
+    until: float,
+    in_flight: int,
+    gaps_s: Iterator[float],
+) -> list[Answer]:
+    """Stream snippets until a point in time, with gaps between them."""
     sent: dict[str, float] = {}
 
     async def snippets() -> AsyncIterator[tuple[str, npt.NDArray[np.uint8]]]:
-        index = 0
-        while (now := time.perf_counter()) < until:
-            sent[str(index)] = now
+        due = time.perf_counter()
+        for index, gap_s in enumerate(gaps_s):
+            due += gap_s
+            if due >= until or time.perf_counter() >= until:
+                return
+            if gap_s:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            sent[str(index)] = time.perf_counter()
             yield str(index), pixels[index % BATCH]
-            index += 1
 
     answers = []
-    async with AsyncClient(target, max_in_flight=in_flight) as client:
+    # In an open loop nobody waits for an answer before sending the next snippet.
+    window = in_flight if next(gaps_s) == 0.0 else 1_000
+    async with AsyncClient(target, max_in_flight=window) as client:
         async for result in client.score_stream(await client.model(MODEL), snippets()):
             if not isinstance(result, SnippetScores):
                 raise result
-            answers.append((time.perf_counter() - sent.pop(result.snippet_id), result.batch_size))
+            answers.append(Answer(result, time.perf_counter() - sent.pop(result.snippet_id)))
     return answers
 
 
@@ -182,13 +234,8 @@ def summarize(name: str, rate: float, batches: Sequence[int], latencies_s: Seque
 def report(runs: Sequence[Run], options: argparse.Namespace) -> None:
     """Print medians, the ratio round by round, and where it was measured."""
     by_name = {run.name: [r for r in runs if r.name == run.name] for run in runs}
-    machine = {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("onnxruntime", "grpcio", "tsnd")},
-    }
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    machine = machine_line("onnxruntime")
+    print(machine)
     print(
         f"BN-Inception rgb, {options.crops} crop(s); {options.streams} streams with "
         f"{options.in_flight} snippets of 261 KB in flight each; median of {options.rounds} rounds "
@@ -207,6 +254,12 @@ def report(runs: Sequence[Run], options: argparse.Namespace) -> None:
     bare, served, *_ = by_name.values()
     ratios = [b.snippets_per_s / a.snippets_per_s for a, b in zip(bare, served, strict=True)]
     print(f"\ndaemon / bare session, round by round: {', '.join(f'{r:.2f}' for r in ratios)}")
+    for full, partly in zip(served, by_name[f"the same at {LOAD:.0%} load"], strict=True):
+        bound_ms = DELAY_US / 1e3 + full.full_batch_ms
+        print(
+            f"p99 queue delay at {LOAD:.0%} load: {partly.p99_queue_ms:.0f} ms; max_queue_delay "
+            f"and one full batch: {bound_ms:.0f} ms"
+        )
     if options.json:
         text = json.dumps({"machine": machine, "runs": [asdict(run) for run in runs]}, indent=2)
         options.json.write_text(text)
@@ -214,13 +267,6 @@ def report(runs: Sequence[Run], options: argparse.Namespace) -> None:
 
 def median(runs: Sequence[Run], field: str) -> float:
     return float(statistics.median(getattr(run, field) for run in runs))
-
-
-def cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

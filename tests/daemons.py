@@ -1,7 +1,7 @@
 """Runs a real daemon inside the test process, on free ports."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,11 @@ from typing import Any
 from grpc import aio
 
 from tsnd.v1 import snippets_pb2_grpc
-from tsnd_daemon.server import Endpoints, ExecutorFactory, Server, make_executor
-from tsnd_daemon.settings import Settings
+from tsnd_daemon.executors.base import Executor
+from tsnd_daemon.factories import executor_factories
+from tsnd_daemon.model_store import Model
+from tsnd_daemon.server import Endpoints, Server
+from tsnd_daemon.settings import ExecutionOptions, Settings
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,29 @@ class RunningDaemon:
 def settings_for(repository: Path, **overrides: Any) -> Settings:
     """Settings for a daemon on free ports."""
     defaults = {"model_repository": repository, "port": 0, "metrics_port": 0, "compute_threads": 1}
+    # One thread and one executor: nothing is left to be measured.
+    defaults["instances"] = 1
     return Settings(**{**defaults, **overrides})
 
 
 @asynccontextmanager
 async def running_daemon(
-    repository: Path, *, executor_factory: ExecutorFactory = make_executor, **overrides: Any
+    repository: Path, *, make_executor: Callable[[Model], Executor] | None = None, **overrides: Any
 ) -> AsyncIterator[RunningDaemon]:
-    """Run a daemon; it drains and stops at the end, and its failure fails the test."""
-    server = Server(settings_for(repository, **overrides), executor_factory=executor_factory)
+    """Run a daemon; it drains and stops at the end, and its failure fails the test.
+
+    Args:
+        repository: Of its models.
+        make_executor: What makes the one executor of each model, in place of the backend's.
+        overrides: Settings.
+    """
+
+    def only_one(model: Model, _options: ExecutionOptions) -> list[Callable[[], Executor]]:
+        assert make_executor is not None
+        return [lambda: make_executor(model)]
+
+    make = executor_factories if make_executor is None else only_one
+    server = Server(settings_for(repository, **overrides), make_executors=make)
     ready: asyncio.Future[Endpoints] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(server.run(ready.set_result))
     first: set[asyncio.Future[Any]] = {running, ready}

@@ -19,7 +19,9 @@ from tsnd_client.errors import (
     StreamInterrupted,
     VideoError,
 )
-from tsnd_client.messages import Modality, ModelInfo, ModelSummary, SnippetScores, StreamResult
+from tsnd_client.messages import SnippetScores, StreamResult
+from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, Pair
+from tsnd_client.urgency import Priority
 
 __all__ = [
     "AsyncClient",
@@ -36,6 +38,8 @@ __all__ = [
     "ModelNotFound",
     "ModelSummary",
     "OutputError",
+    "Pair",
+    "Priority",
     "SnippetRejected",
     "SnippetScores",
     "StreamInterrupted",

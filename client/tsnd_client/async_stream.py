@@ -38,13 +38,16 @@ async def stream_results(
     slots = asyncio.Semaphore(max_in_flight)
     call = stub.ScoreStream(timeout=deadline_s)
     tasks = (
-        asyncio.create_task(_write(call, in_flight.requests_async(snippets), slots)),
+        asyncio.create_task(
+            _write(call, in_flight.requests_async(snippets), slots, in_flight.group_size)
+        ),
         asyncio.create_task(_read(call, inbox)),
     )
     try:
         while not isinstance(reply := await inbox.get(), StreamEnd):
-            slots.release()
-            yield in_flight.settle(reply)
+            for result in in_flight.settle(reply):
+                slots.release()
+                yield result
         in_flight.finish(reply)
     finally:
         call.cancel()
@@ -58,14 +61,21 @@ async def _write(
     call: _Call,
     requests: AsyncGenerator[snippets_pb2.ScoreRequest, None],
     slots: asyncio.Semaphore,
+    group_size: int,
 ) -> None:
-    """Send requests; a slot is taken before each is pulled from the input."""
+    """Send requests; slots for a whole group are held while it is pulled from the input."""
     async with aclosing(requests):
-        await slots.acquire()
+        await _acquire(slots, group_size)
         async for request in requests:
             await call.write(request)
-            await slots.acquire()
+            # As many as this one used; the last group may be a small one.
+            await _acquire(slots, len(request.snippets))
     await call.done_writing()
+
+
+async def _acquire(slots: asyncio.Semaphore, count: int) -> None:
+    for _ in range(count):
+        await slots.acquire()
 
 
 async def _read(call: _Call, inbox: _Inbox) -> None:

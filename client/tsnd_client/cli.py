@@ -16,6 +16,9 @@ from pathlib import Path
 from tsnd_client.client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET, Client
 from tsnd_client.errors import ClientError, InputError
 from tsnd_client.report import model_lines
+from tsnd_client.urgency import Priority
+
+_PRIORITIES = {"real-time": Priority.REAL_TIME, "normal": Priority.NORMAL, "bulk": Priority.BULK}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,13 +67,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_models(args: argparse.Namespace) -> int:
-    """Print the models that the daemon serves."""
+    """Print the models and pairs that the daemon serves."""
     with Client(args.target) as client:
-        models = client.models()
+        models, pairs = client.models(), client.pairs()
     if args.json:
-        print(json.dumps([dataclasses.asdict(model) for model in models], indent=2))
+        lists = {
+            "models": [dataclasses.asdict(model) for model in models],
+            "pairs": [dataclasses.asdict(pair) for pair in pairs],
+        }
+        print(json.dumps(lists, indent=2))
     else:
-        print(*model_lines(models), sep="\n")
+        print(*model_lines(models, pairs), sep="\n")
     return 0
 
 
@@ -84,13 +91,15 @@ def run_score(args: argparse.Namespace) -> int:
 
 def _add_models_arguments(models: argparse.ArgumentParser) -> None:
     _add_target(models)
-    models.add_argument("--json", action="store_true", help="print a JSON list instead of text")
+    models.add_argument("--json", action="store_true", help="print JSON instead of text")
     models.set_defaults(run=run_models)
 
 
 def _add_score_arguments(score: argparse.ArgumentParser) -> None:
     score.add_argument("video", type=Path, metavar="VIDEO", help="video file to score")
-    score.add_argument("--model", required=True, metavar="NAME", help="model to score it with")
+    score.add_argument(
+        "--model", required=True, metavar="NAME", help="model to score it with, or a pair"
+    )
     _add_target(score)
     score.add_argument(
         "--stride",
@@ -115,6 +124,13 @@ def _add_score_arguments(score: argparse.ArgumentParser) -> None:
         "fewer take less memory (default: %(default)s)",
     )
     score.add_argument(
+        "--priority",
+        type=_priority,
+        default=Priority.NORMAL,
+        metavar="|".join(_PRIORITIES),
+        help="which snippets the daemon runs first; bulk takes what others leave (default: normal)",
+    )
+    score.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
@@ -136,6 +152,12 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="where the daemon listens (default: %(default)s)",
     )
+
+
+def _priority(text: str) -> Priority:
+    if text not in _PRIORITIES:
+        raise argparse.ArgumentTypeError(f"expected {' or '.join(_PRIORITIES)}, got {text!r}")
+    return _PRIORITIES[text]
 
 
 def _positive(text: str) -> int:

@@ -17,16 +17,24 @@ from tsnd.v1.snippets_pb2_grpc import SnippetServiceStub
 from tsnd_client import async_stream, sync_stream
 from tsnd_client.in_flight import InFlight, NamedPixels
 from tsnd_client.messages import (
-    ModelInfo,
-    ModelSummary,
     SnippetScores,
     StreamResult,
+    add_snippet,
     from_response,
     from_status,
-    to_model_info,
-    to_model_summaries,
-    to_request,
+    new_request,
 )
+from tsnd_client.model_info import (
+    Modality,
+    ModelInfo,
+    ModelSummary,
+    Pair,
+    to_model_info,
+    to_model_request,
+    to_model_summaries,
+    to_pairs,
+)
+from tsnd_client.urgency import Priority, to_urgency
 
 DEFAULT_TARGET = "127.0.0.1:8001"
 DEFAULT_MAX_IN_FLIGHT = 16
@@ -40,6 +48,9 @@ _CHANNEL_OPTIONS = (
     # A proxy that the environment sets for the web seldom leads to the daemon.
     ("grpc.enable_http_proxy", 0),
 )
+
+# What a model was asked for by: name, modality, version.
+_Models = dict[tuple[str, Modality | None, int], ModelInfo]
 
 
 class Client:
@@ -69,7 +80,7 @@ class Client:
         self._target = target
         self._max_in_flight = _require_positive(max_in_flight)
         self._deadline_s = deadline_s
-        self._models: dict[str, ModelInfo] = {}
+        self._models: _Models = {}
         self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._stub = SnippetServiceStub(self._channel)
 
@@ -84,35 +95,54 @@ class Client:
         self._channel.close()
 
     def models(self) -> tuple[ModelSummary, ...]:
-        """List the models that the daemon serves, sorted by name.
+        """List the models that the daemon serves, one line per version, sorted by name.
 
         Raises:
             DaemonUnavailable: No daemon answered.
             CallFailed: The daemon answered with another status.
         """
-        with _client_errors(self._target):
-            response = self._stub.ListModels(
-                snippets_pb2.ListModelsRequest(), timeout=self._deadline_s
-            )
-        return to_model_summaries(response)
+        return to_model_summaries(self._list())
 
-    def model(self, name: str) -> ModelInfo:
-        """Describe a model. The daemon is asked once per name and client.
+    def pairs(self) -> tuple[Pair, ...]:
+        """List the two-stream pairs: names that stand for an rgb and a flow model.
+
+        Raises:
+            DaemonUnavailable: No daemon answered.
+            CallFailed: The daemon answered with another status.
+        """
+        return to_pairs(self._list())
+
+    def model(self, name: str, modality: Modality | None = None, *, version: int = 0) -> ModelInfo:
+        """Describe a model. The daemon is asked once per client and arguments.
+
+        Args:
+            name: Name of the model, or of a two-stream pair.
+            modality: Which model of a pair is meant; without meaning for others.
+            version: The version to describe and to score with; 0 is the newest, also of
+                those that the daemon begins to serve later.
 
         Raises:
             ModelNotFound: The daemon does not serve it.
             DaemonUnavailable: No daemon answered.
-            CallFailed: The daemon answered with another status.
+            CallFailed: The daemon answered with another status, such as INVALID_ARGUMENT
+                for a pair without a modality.
         """
-        if name not in self._models:
-            request = snippets_pb2.GetModelRequest(name=name)
+        key = (name, modality, version)
+        if key not in self._models:
+            request = to_model_request(*key)
             with _client_errors(self._target, model=name):
                 response = self._stub.GetModel(request, timeout=self._deadline_s)
-            self._models[name] = to_model_info(response)
-        return self._models[name]
+            self._models[key] = to_model_info(response, address=name, version=version)
+        return self._models[key]
 
     def score(
-        self, model: ModelInfo, pixels: npt.NDArray[np.uint8], snippet_id: str = ""
+        self,
+        model: ModelInfo,
+        pixels: npt.NDArray[np.uint8],
+        snippet_id: str = "",
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
     ) -> SnippetScores:
         """Score one snippet.
 
@@ -121,16 +151,23 @@ class Client:
             pixels: uint8 of `model.snippet_shape`: rgb [H, W, 3] in BGR order, flow
                 [2 * stack_depth, H, W] as planes x0, y0, x1, y1, ...
             snippet_id: The caller's name for it, at most 256 characters.
+            priority: Which snippets the daemon runs first.
+            timeout_s: Longest the snippet may wait in the daemon's queue, seconds; None
+                is as long as the call may take.
 
         Raises:
+            ValueError: `priority` or `timeout_s` is out of range.
             FrameMismatch: The pixels have another shape or dtype.
             SnippetRejected: The daemon did not score it.
             ModelNotFound: The daemon no longer serves this model or version.
             DaemonUnavailable: No daemon answered.
-            CallFailed: The daemon answered with another status.
+            CallFailed: The daemon answered with another status; with DEADLINE_EXCEEDED
+                when `timeout_s` or the client's `deadline_s` was over.
+            BadReply: The answer is not this snippet's, or its outputs not the model's.
         """
-        request = to_request(model, snippet_id, pixels)
-        with _client_errors(self._target, model=model.name, snippet_id=snippet_id):
+        request = new_request(model, to_urgency(priority, timeout_s))
+        add_snippet(request, model, snippet_id, pixels)
+        with _client_errors(self._target, model=model.address, snippet_id=snippet_id):
             response = self._stub.Score(request, timeout=self._deadline_s)
         return from_response(model, snippet_id, response)
 
@@ -139,6 +176,9 @@ class Client:
         model: ModelInfo,
         snippets: Iterable[NamedPixels],
         *,
+        group_size: int = 1,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Generator[StreamResult, None, None]:
         """Score the snippets of one stream, in order.
@@ -148,12 +188,23 @@ class Client:
         snippets are unanswered. So a live feed gets each result when its next snippet
         arrives; `AsyncClient` gives it at once.
 
+        Snippets travel in groups of `group_size`, one message each; more than one costs both
+        sides less. A group is filled before it is sent, and results are given out between
+        two groups, so a live feed should keep to 1. The last group is sent as it is when
+        the input ends or raises.
+
         Close the iterator to cancel the call: leaving a `for` loop does, unless the
         iterator is kept in a variable.
 
         Args:
             model: The model to score them with.
             snippets: Pairs of snippet id and pixels; both as `score` takes them.
+            group_size: Most snippets in one message; fewer where `max_in_flight` or
+                `model.max_group_size` is less. Half of `max_in_flight` lets one group
+                travel while another is scored.
+            priority: Which snippets the daemon runs first.
+            timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
+                it is rejected with DEADLINE_EXCEEDED. None is without limit.
             deadline_s: Longest the whole stream may take, seconds; None is for ever.
 
         Returns:
@@ -166,15 +217,27 @@ class Client:
             FrameMismatch: The input gave pixels that the model does not take; likewise.
             StreamInterrupted: The daemon ended the stream early.
             DaemonUnavailable: No daemon answered.
-            BadReply: The daemon answered out of order, or with outputs not the model's.
+            BadReply: The daemon answered out of order, or with outputs not the model's; a
+                newer version with other classes counts as that.
+            ValueError: `group_size`, `priority` or `timeout_s` is out of range; at once.
         """
         return sync_stream.stream_results(
             self._stub,
-            InFlight(model, self._target),
+            InFlight(
+                model,
+                self._target,
+                group_size=_bound_group(group_size, self._max_in_flight, model),
+                urgency=to_urgency(priority, timeout_s),
+            ),
             snippets,
             max_in_flight=self._max_in_flight,
             deadline_s=deadline_s,
         )
+
+    def _list(self) -> snippets_pb2.ListModelsResponse:
+        request = snippets_pb2.ListModelsRequest()
+        with _client_errors(self._target):
+            return self._stub.ListModels(request, timeout=self._deadline_s)
 
 
 class AsyncClient:
@@ -194,7 +257,7 @@ class AsyncClient:
         self._target = target
         self._max_in_flight = _require_positive(max_in_flight)
         self._deadline_s = deadline_s
-        self._models: dict[str, ModelInfo] = {}
+        self._models: _Models = {}
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._stub = SnippetServiceStub(self._channel)
 
@@ -210,27 +273,37 @@ class AsyncClient:
 
     async def models(self) -> tuple[ModelSummary, ...]:
         """List the models that the daemon serves; see `Client.models`."""
-        with _client_errors(self._target):
-            response = await self._stub.ListModels(
-                snippets_pb2.ListModelsRequest(), timeout=self._deadline_s
-            )
-        return to_model_summaries(response)
+        return to_model_summaries(await self._list())
 
-    async def model(self, name: str) -> ModelInfo:
+    async def pairs(self) -> tuple[Pair, ...]:
+        """List the two-stream pairs; see `Client.pairs`."""
+        return to_pairs(await self._list())
+
+    async def model(
+        self, name: str, modality: Modality | None = None, *, version: int = 0
+    ) -> ModelInfo:
         """Describe a model, asking the daemon once; see `Client.model`."""
-        if name not in self._models:
-            request = snippets_pb2.GetModelRequest(name=name)
+        key = (name, modality, version)
+        if key not in self._models:
+            request = to_model_request(*key)
             with _client_errors(self._target, model=name):
                 response = await self._stub.GetModel(request, timeout=self._deadline_s)
-            self._models[name] = to_model_info(response)
-        return self._models[name]
+            self._models[key] = to_model_info(response, address=name, version=version)
+        return self._models[key]
 
     async def score(
-        self, model: ModelInfo, pixels: npt.NDArray[np.uint8], snippet_id: str = ""
+        self,
+        model: ModelInfo,
+        pixels: npt.NDArray[np.uint8],
+        snippet_id: str = "",
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
     ) -> SnippetScores:
         """Score one snippet; arguments and errors are those of `Client.score`."""
-        request = to_request(model, snippet_id, pixels)
-        with _client_errors(self._target, model=model.name, snippet_id=snippet_id):
+        request = new_request(model, to_urgency(priority, timeout_s))
+        add_snippet(request, model, snippet_id, pixels)
+        with _client_errors(self._target, model=model.address, snippet_id=snippet_id):
             response = await self._stub.Score(request, timeout=self._deadline_s)
         return from_response(model, snippet_id, response)
 
@@ -239,14 +312,18 @@ class AsyncClient:
         model: ModelInfo,
         snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
         *,
+        group_size: int = 1,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> AsyncGenerator[StreamResult, None]:
         """Score the snippets of one stream, in order.
 
         Results and errors are those of `Client.score_stream`. The input is pulled in a
-        task, whenever fewer than `max_in_flight` snippets are unanswered or not yet taken
-        from this iterator. A plain iterable is pulled on the event loop, so it should be
-        quick.
+        task, whenever `max_in_flight` leaves room for a group beside the snippets that are
+        unanswered or not yet taken from this iterator. A plain iterable is pulled on the
+        event loop, so it should be quick. A group is filled before it is sent, from either
+        kind of input: a live feed whose snippets must not wait for company keeps to 1.
 
         Close the iterator to cancel the call at once: `async with aclosing(...)`. After
         a mere `break` the event loop does that, a little later.
@@ -254,6 +331,12 @@ class AsyncClient:
         Args:
             model: The model to score them with.
             snippets: Pairs of snippet id and pixels; both as `score` takes them.
+            group_size: Most snippets in one message; fewer where `max_in_flight` or
+                `model.max_group_size` is less. Half of `max_in_flight` lets one group
+                travel while another is scored.
+            priority: Which snippets the daemon runs first.
+            timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
+                it is rejected with DEADLINE_EXCEEDED. None is without limit.
             deadline_s: Longest the whole stream may take, seconds; None is for ever.
 
         Returns:
@@ -262,11 +345,21 @@ class AsyncClient:
         """
         return async_stream.stream_results(
             self._stub,
-            InFlight(model, self._target),
+            InFlight(
+                model,
+                self._target,
+                group_size=_bound_group(group_size, self._max_in_flight, model),
+                urgency=to_urgency(priority, timeout_s),
+            ),
             snippets,
             max_in_flight=self._max_in_flight,
             deadline_s=deadline_s,
         )
+
+    async def _list(self) -> snippets_pb2.ListModelsResponse:
+        request = snippets_pb2.ListModelsRequest()
+        with _client_errors(self._target):
+            return await self._stub.ListModels(request, timeout=self._deadline_s)
 
 
 @contextmanager
@@ -277,6 +370,12 @@ def _client_errors(
         yield
     except grpc.RpcError as err:
         raise from_status(err, target=target, model=model, snippet_id=snippet_id) from err
+
+
+def _bound_group(group_size: int, max_in_flight: int, model: ModelInfo) -> int:
+    if group_size < 1:
+        raise ValueError(f"group_size must be at least 1, got {group_size}")
+    return min(group_size, max_in_flight, model.max_group_size)
 
 
 def _require_positive(max_in_flight: int) -> int:

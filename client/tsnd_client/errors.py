@@ -17,7 +17,8 @@ ClientError
 import grpc
 
 _REMEDIES = {
-    grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more with deadline_s, or lighten the daemon's load.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more with deadline_s or timeout_s, or lighten "
+    "the daemon's load.",
     grpc.StatusCode.UNIMPLEMENTED: "Is it tsnd that listens there, of this client's version?",
 }
 
@@ -97,16 +98,33 @@ class SnippetRejected(ClientError):
     """One snippet that was not scored, and why.
 
     `score` raises it; `score_stream` yields it in the snippet's place and goes on.
+
+    Attributes:
+        snippet_id: The id as it was sent.
+        code: Why, as a gRPC status code.
+        message: Why, in words.
+        retry_after_s: When to send it again, seconds from then; None when that is no use
+            or the daemon does not say. With RESOURCE_EXHAUSTED only.
     """
 
-    def __init__(self, snippet_id: str, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(snippet_id, code, message)
+    def __init__(
+        self,
+        snippet_id: str,
+        code: grpc.StatusCode,
+        message: str,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(snippet_id, code, message, retry_after_s)
         self.snippet_id = snippet_id
         self.code = code
         self.message = message
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        return f"snippet {self.snippet_id!r} was rejected with {self.code.name}: {self.message}"
+        failure = f"snippet {self.snippet_id!r} was rejected with {self.code.name}: {self.message}"
+        if self.retry_after_s is None:
+            return failure
+        return f"{failure} Try again in {self.retry_after_s:.2g} s."
 
 
 class StreamInterrupted(ClientError):

@@ -1,7 +1,8 @@
 """Bookkeeping of one stream, shared by both clients; does no I/O and starts nothing.
 
-An exception of the caller's input is held back until every snippet sent before it
-has been answered, so that it surfaces in its place in the stream.
+Snippets travel in groups, one message each; results come one by one, whatever messages
+they travel in. An exception of the caller's input is held back until every snippet before
+it has been sent and answered, so that it surfaces in its place in the stream.
 """
 
 import asyncio
@@ -16,7 +17,9 @@ import numpy.typing as npt
 
 from tsnd.v1 import snippets_pb2
 from tsnd_client.errors import BadReply, ClientError, DaemonUnavailable, StreamInterrupted
-from tsnd_client.messages import ModelInfo, StreamResult, from_stream_response, to_request
+from tsnd_client.messages import StreamResult, add_snippet, from_result, new_request
+from tsnd_client.model_info import ModelInfo
+from tsnd_client.urgency import Urgency
 
 # A snippet as the caller gives it: its id, its pixels.
 NamedPixels = tuple[str, npt.NDArray[np.uint8]]
@@ -33,9 +36,21 @@ class StreamEnd:
 class InFlight:
     """The snippets of one stream that were sent and are not answered yet."""
 
-    def __init__(self, model: ModelInfo, target: str) -> None:
+    def __init__(
+        self, model: ModelInfo, target: str, *, group_size: int = 1, urgency: Urgency | None = None
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            model: The model to score snippets with.
+            target: HOST:PORT of the daemon.
+            group_size: Most snippets in one request.
+            urgency: What requests say about time; None is the usual.
+        """
+        self.group_size = group_size
         self._model = model
         self._target = target
+        self._urgency = urgency or Urgency()
         self._ids: deque[str] = deque()
         self._answered = 0
         self._input_ended = False
@@ -45,13 +60,22 @@ class InFlight:
         return len(self._ids)
 
     def requests(self, snippets: Iterable[NamedPixels]) -> Iterator[snippets_pb2.ScoreRequest]:
-        """Turn the input into requests; it ends with the input or at its first exception."""
+        """Turn the input into requests of `group_size` snippets, of fewer at its end.
+
+        They end with the input or at its first exception; what came before is sent.
+        """
+        request = self._new_request()
         try:
             for snippet_id, pixels in snippets:
-                yield self._request(snippet_id, pixels)
+                add_snippet(request, self._model, snippet_id, pixels)
+                if len(request.snippets) == self.group_size:
+                    yield self._send(request)
+                    request = self._new_request()
         except Exception as err:  # noqa: BLE001 -- finish() raises it
             self._input_error = err
         self._input_ended = True
+        if request.snippets:
+            yield self._send(request)
 
     async def requests_async(
         self, snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels]
@@ -60,29 +84,38 @@ class InFlight:
 
         A cancellation inside the input is held back too: nobody else would hear of it.
         """
+        request = self._new_request()
         try:
             async with aclosing(_each(snippets)) as each:
                 async for snippet_id, pixels in each:
-                    yield self._request(snippet_id, pixels)
+                    add_snippet(request, self._model, snippet_id, pixels)
+                    if len(request.snippets) == self.group_size:
+                        yield self._send(request)
+                        request = self._new_request()
         except (Exception, asyncio.CancelledError) as err:  # noqa: BLE001 -- finish() raises it
             self._input_error = err
         self._input_ended = True
+        if request.snippets:
+            yield self._send(request)
 
-    def settle(self, reply: snippets_pb2.ScoreStreamResponse | StreamEnd) -> StreamResult:
-        """Match a reply with the oldest snippet that has none.
+    def settle(self, reply: snippets_pb2.ScoreStreamResponse | StreamEnd) -> Iterator[StreamResult]:
+        """Match a reply's results with the oldest snippets that have none.
+
+        Yields:
+            Its results; those before a bad one, too.
 
         Raises:
-            BadReply: It is not the reply for that snippet.
+            BadReply: It has no result, too many, or one that is not for the snippet whose
+                turn it is.
             DaemonUnavailable: The stream ended instead; no daemon was there.
             StreamInterrupted: The stream ended instead.
         """
         if isinstance(reply, StreamEnd):
             raise self._interruption(reply)
-        if not self._ids:
-            raise BadReply("the daemon sent more replies than it was sent snippets")
-        result = from_stream_response(self._model, self._ids.popleft(), reply)
-        self._answered += 1
-        return result
+        if not reply.results:
+            raise BadReply("the daemon sent a reply without results, expected at least one")
+        for result in reply.results:
+            yield self._settle_oldest(result)
 
     def finish(self, end: StreamEnd) -> None:
         """Judge the end of the stream.
@@ -98,9 +131,18 @@ class InFlight:
         if self._ids or not self._input_ended or end.code is not grpc.StatusCode.OK:
             raise self._interruption(end)
 
-    def _request(self, snippet_id: str, pixels: npt.NDArray[np.uint8]) -> snippets_pb2.ScoreRequest:
-        request = to_request(self._model, snippet_id, pixels)
-        self._ids.append(snippet_id)
+    def _settle_oldest(self, result: snippets_pb2.SnippetResult) -> StreamResult:
+        if not self._ids:
+            raise BadReply("the daemon sent more results than it was sent snippets")
+        settled = from_result(self._model, self._ids.popleft(), result)
+        self._answered += 1
+        return settled
+
+    def _new_request(self) -> snippets_pb2.ScoreRequest:
+        return new_request(self._model, self._urgency)
+
+    def _send(self, request: snippets_pb2.ScoreRequest) -> snippets_pb2.ScoreRequest:
+        self._ids.extend(snippet.id for snippet in request.snippets)
         return request
 
     def _interruption(self, end: StreamEnd) -> ClientError:

@@ -1,11 +1,10 @@
-"""Between the wire's messages and plain values: pure functions, shared by both clients."""
+"""Between the messages of scoring and plain values: pure functions, shared by both clients."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -21,20 +20,9 @@ from tsnd_client.errors import (
     ModelNotFound,
     SnippetRejected,
 )
-
-
-class Modality(StrEnum):
-    """What a model's snippets are made of."""
-
-    RGB = "rgb"
-    FLOW = "flow"
-
-
-_MODALITIES = {
-    model_pb2.MODALITY_RGB: Modality.RGB,
-    model_pb2.MODALITY_FLOW: Modality.FLOW,
-}
-_WIRE_MODALITIES = {modality: number for number, modality in _MODALITIES.items()}
+from tsnd_client.model_info import WIRE_MODALITIES, Modality, ModelInfo
+from tsnd_client.retry_after import from_duration, from_trailing_metadata
+from tsnd_client.urgency import Urgency
 
 # Tensor.data is little-endian, whatever this machine is.
 _WIRE_DTYPES: Mapping[int, np.dtype[Any]] = {
@@ -54,56 +42,15 @@ _REJECTIONS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSummary:
-    """One line of the daemon's list of models."""
-
-    name: str
-    version: int
-    modality: Modality
-    classes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What a model takes and returns.
-
-    Attributes:
-        name: Name of the model.
-        version: Version being served.
-        modality: What its snippets are made of.
-        frame_height: Height of the frames or flow planes to send, pixels.
-        frame_width: Width of the frames or flow planes to send, pixels.
-        stack_depth: Flow fields per snippet; 0 for rgb.
-        crops_per_snippet: Crops that the model scores and averages per snippet.
-        labels: Class names, in the order of the scores.
-        max_batch_size: Most snippets that the daemon runs in one execution.
-    """
-
-    name: str
-    version: int
-    modality: Modality
-    frame_height: int
-    frame_width: int
-    stack_depth: int
-    crops_per_snippet: int
-    labels: tuple[str, ...]
-    max_batch_size: int
-
-    @property
-    def snippet_shape(self) -> tuple[int, int, int]:
-        """Shape of a snippet's pixels: rgb [H, W, 3], flow [2 * stack_depth, H, W]."""
-        if self.modality is Modality.FLOW:
-            return (2 * self.stack_depth, self.frame_height, self.frame_width)
-        return (self.frame_height, self.frame_width, 3)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class SnippetScores:
     """What the daemon returned for one snippet. All arrays are read-only.
 
     Attributes:
         snippet_id: The id as it was sent.
+        model: Name of the model that scored it.
+        version: Version of that model; it may change within a stream when a new one is
+            rolled out, unless the version was pinned.
         scores: float32 [classes], before softmax.
         features: float32 [D].
         outputs: Every output by name, `scores` and `features` among them.
@@ -113,6 +60,8 @@ class SnippetScores:
     """
 
     snippet_id: str
+    model: str
+    version: int
     scores: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32]
     outputs: Mapping[str, npt.NDArray[Any]]
@@ -124,50 +73,31 @@ class SnippetScores:
 StreamResult = SnippetScores | SnippetRejected
 
 
-def to_model_summaries(response: snippets_pb2.ListModelsResponse) -> tuple[ModelSummary, ...]:
-    """Convert the list of models.
+def new_request(model: ModelInfo, urgency: Urgency) -> snippets_pb2.ScoreRequest:
+    """Make a request without snippets yet; `add_snippet` adds them.
 
-    Raises:
-        BadReply: A model's modality is none that this client knows.
+    The newest version of the model is asked for unless one is pinned, so that snippets
+    are still scored after a new version has taken the place of the one described.
     """
-    return tuple(
-        ModelSummary(
-            name=model.name,
-            version=model.version,
-            modality=_to_modality(model.name, model.modality),
-            classes=model.classes,
-        )
-        for model in response.models
+    return snippets_pb2.ScoreRequest(
+        model=model.address,
+        version=model.pinned_version,
+        priority=urgency.priority,
+        timeout_us=urgency.timeout_us,
     )
 
 
-def to_model_info(response: snippets_pb2.GetModelResponse) -> ModelInfo:
-    """Convert the description of one model.
-
-    Raises:
-        BadReply: The model's modality is none that this client knows.
-    """
-    manifest = response.manifest
-    return ModelInfo(
-        name=manifest.name,
-        version=manifest.version,
-        modality=_to_modality(manifest.name, manifest.modality),
-        frame_height=manifest.preprocessing.frame_height,
-        frame_width=manifest.preprocessing.frame_width,
-        stack_depth=manifest.preprocessing.stack_depth,
-        crops_per_snippet=manifest.preprocessing.crops_per_snippet,
-        labels=tuple(manifest.labels),
-        max_batch_size=response.max_batch_size,
-    )
-
-
-def to_request(
-    model: ModelInfo, snippet_id: str, pixels: npt.NDArray[np.uint8]
-) -> snippets_pb2.ScoreRequest:
-    """Make the request that scores one snippet.
+def add_snippet(
+    request: snippets_pb2.ScoreRequest,
+    model: ModelInfo,
+    snippet_id: str,
+    pixels: npt.NDArray[np.uint8],
+) -> None:
+    """Add one snippet to a request, which stays as it was when that fails.
 
     Args:
-        model: The model to score it with.
+        request: The request; snippets are made in it because messages copy their parts.
+        model: The model to score the snippet with.
         snippet_id: The caller's name for it, at most 256 characters.
         pixels: uint8 of `model.snippet_shape`, in any memory layout. rgb: BGR rows.
             flow: planes x0, y0, x1, y1, ..., where 128 is no motion.
@@ -178,15 +108,11 @@ def to_request(
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.shape != model.snippet_shape:
         raise FrameMismatch(_describe_mismatch(model, snippet_id, pixels))
-    return snippets_pb2.ScoreRequest(
-        model=model.name,
-        version=model.version,
-        snippet=snippets_pb2.Snippet(
-            id=snippet_id,
-            modality=_WIRE_MODALITIES[model.modality],
-            shape=pixels.shape,
-            raw=pixels.tobytes(),
-        ),
+    request.snippets.add(
+        id=snippet_id,
+        modality=WIRE_MODALITIES[model.modality],
+        shape=pixels.shape,
+        raw=pixels.tobytes(),
     )
 
 
@@ -201,9 +127,11 @@ def from_response(
         response: The daemon's answer.
 
     Raises:
-        BadReply: The answer is for another snippet, or its outputs are not the model's.
+        BadReply: The answer is for another snippet or from another model, or its outputs
+            do not fit the model's labels.
     """
     _require_id(snippet_id, response.snippet_id)
+    _require_model(model, response)
     outputs = {tensor.name: to_array(tensor) for tensor in response.outputs}
     missing = {"scores", "features"} - outputs.keys()
     if missing:
@@ -211,10 +139,14 @@ def from_response(
     if outputs["scores"].shape != (len(model.labels),):
         raise BadReply(
             f"the scores of snippet {snippet_id!r} have shape {list(outputs['scores'].shape)}, "
-            f"but model {model.name!r} has {len(model.labels)} labels"
+            f"but model {model.name!r} version {model.version} has {len(model.labels)} labels; "
+            f"model {response.model!r} version {response.version} scored it. If the daemon has "
+            "changed the model, ask for its description with a new client."
         )
     return SnippetScores(
         snippet_id=snippet_id,
+        model=response.model,
+        version=response.version,
         scores=outputs["scores"],
         features=outputs["features"],
         outputs=MappingProxyType(outputs),
@@ -224,26 +156,24 @@ def from_response(
     )
 
 
-def from_stream_response(
-    model: ModelInfo, snippet_id: str, reply: snippets_pb2.ScoreStreamResponse
+def from_result(
+    model: ModelInfo, snippet_id: str, result: snippets_pb2.SnippetResult
 ) -> StreamResult:
-    """Convert one reply of a stream; see `from_response`.
+    """Convert what became of one snippet of a stream; see `from_response`.
 
     Returns:
         The snippet's scores, or the reason why there are none.
 
     Raises:
-        BadReply: The reply is empty, or not one for this snippet and model.
+        BadReply: The result is empty, or not one for this snippet and model.
     """
-    match reply.WhichOneof("result"):
+    match result.WhichOneof("result"):
         case "response":
-            return from_response(model, snippet_id, reply.response)
+            return from_response(model, snippet_id, result.response)
         case "error":
-            _require_id(snippet_id, reply.error.snippet_id)
-            code = _STATUS_CODES.get(reply.error.code, grpc.StatusCode.UNKNOWN)
-            return SnippetRejected(snippet_id, code, reply.error.message)
+            return _to_rejection(snippet_id, result.error)
         case None:
-            raise BadReply(f"the reply for snippet {snippet_id!r} has neither scores nor an error")
+            raise BadReply(f"the result for snippet {snippet_id!r} has neither scores nor an error")
 
 
 def from_status(
@@ -263,7 +193,10 @@ def from_status(
     if code is grpc.StatusCode.NOT_FOUND and model:
         return ModelNotFound(model, target, details)
     if code in _REJECTIONS and snippet_id is not None:
-        return SnippetRejected(snippet_id, code, details)
+        # Pairs in truth: the stubs know the sync API's attributes only.
+        metadata = cast("Iterable[tuple[str, str | bytes]] | None", error.trailing_metadata())
+        retry_after_s = from_trailing_metadata(metadata)
+        return SnippetRejected(snippet_id, code, details, retry_after_s)
     return CallFailed(code, details)
 
 
@@ -288,13 +221,11 @@ def to_array(tensor: snippets_pb2.Tensor) -> npt.NDArray[Any]:
     return array
 
 
-def _to_modality(model: str, number: model_pb2.Modality.ValueType) -> Modality:
-    try:
-        return _MODALITIES[number]
-    except KeyError:
-        raise BadReply(
-            f"model {model!r} has modality {number}, which this client does not know: upgrade it"
-        ) from None
+def _to_rejection(snippet_id: str, error: snippets_pb2.SnippetError) -> SnippetRejected:
+    _require_id(snippet_id, error.snippet_id)
+    code = _STATUS_CODES.get(error.code, grpc.StatusCode.UNKNOWN)
+    retry_after_s = from_duration(error.retry_after) if error.HasField("retry_after") else None
+    return SnippetRejected(snippet_id, code, error.message, retry_after_s)
 
 
 def _require_id(sent: str, received: str) -> None:
@@ -302,6 +233,21 @@ def _require_id(sent: str, received: str) -> None:
         raise BadReply(
             f"expected the reply for snippet {sent!r}, got one for {received!r}: "
             "the daemon answers out of order or changes ids"
+        )
+
+
+def _require_model(model: ModelInfo, response: snippets_pb2.ScoreResponse) -> None:
+    # A pair's name may be given to other models while a client has it described.
+    is_pair = model.address != model.name
+    if response.model != model.name and not is_pair:
+        raise BadReply(
+            f"snippet {response.snippet_id!r} was sent to model {model.name!r}, but "
+            f"{response.model!r} scored it"
+        )
+    if model.pinned_version not in (0, response.version):
+        raise BadReply(
+            f"snippet {response.snippet_id!r} was sent to version {model.pinned_version} of model "
+            f"{model.name!r}, but version {response.version} scored it"
         )
 
 

@@ -7,19 +7,26 @@ import numpy.typing as npt
 
 from tsnd_client.consensus import mean_over_snippets, softmax, top_k
 from tsnd_client.errors import SnippetRejected
-from tsnd_client.messages import ModelInfo, ModelSummary
+from tsnd_client.model_info import ModelInfo, ModelSummary, Pair
 from tsnd_client.results import ScoredSnippet
 
 
-def model_lines(models: Sequence[ModelSummary]) -> list[str]:
-    """Say what a daemon serves, one model per line."""
+def model_lines(models: Sequence[ModelSummary], pairs: Sequence[Pair] = ()) -> list[str]:
+    """Say what a daemon serves: one line per model and version, then one per pair."""
     if not models:
         return ["no models are being served"]
-    width = max(len(model.name) for model in models)
+    names = [model.name for model in models] + [pair.name for pair in pairs]
+    width = max(map(len, names))
     return [
-        f"{model.name:<{width}}  version {model.version}  {model.modality:<4}  "
-        f"{model.classes} classes"
-        for model in models
+        *(
+            f"{model.name:<{width}}  version {model.version}  {model.modality:<4}  "
+            f"{model.classes} classes"
+            for model in models
+        ),
+        *(
+            f"{pair.name:<{width}}  pair of {pair.rgb_model} and {pair.flow_model}"
+            for pair in pairs
+        ),
     ]
 
 
@@ -52,6 +59,15 @@ def speed_line(snippets: int, elapsed_s: float) -> str:
 def rejection_line(rejected: Sequence[SnippetRejected], sent: int) -> str:
     """Count the snippets that were not scored and give the first reason."""
     return f"{len(rejected)} of {sent} snippets were not scored; the first: {rejected[0]}"
+
+
+def versions_line(snippets: Sequence[ScoredSnippet]) -> str:
+    """Say which versions of the model scored a video."""
+    versions = sorted({snippet.version for snippet in snippets})
+    return (
+        f"versions {', '.join(map(str, versions))} of the model scored parts of the video, "
+        "because another one was rolled out in between; score it again for scores of one"
+    )
 
 
 def _best_classes(scores: npt.NDArray[np.float32], labels: Sequence[str], top: int) -> list[str]:

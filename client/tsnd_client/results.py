@@ -29,6 +29,7 @@ class ScoredSnippet:
         time_s: When that frame is shown, seconds from the start of the video.
         scores: float32 [classes], before softmax.
         features: float32 [D].
+        version: Version of the model that scored it.
     """
 
     snippet_id: str
@@ -36,6 +37,7 @@ class ScoredSnippet:
     time_s: float
     scores: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32]
+    version: int
 
 
 def check_destination(path: Path) -> None:
@@ -75,7 +77,8 @@ def write_results(
         with_features: Whether `.jsonl` holds the features; `.npz` always does.
 
     Raises:
-        OutputError: The suffix is unknown, or the file could not be written.
+        OutputError: The suffix is unknown, the file could not be written, or it is `.npz`
+            and the features have different lengths.
     """
     write = _writer(path)
     try:
@@ -109,6 +112,13 @@ def _to_row(snippet: ScoredSnippet, labels: Sequence[str]) -> dict[str, Any]:
 def _write_npz(
     file: IO[bytes], snippets: Sequence[ScoredSnippet], labels: Sequence[str], _: bool
 ) -> None:
+    lengths = sorted({len(snippet.features) for snippet in snippets})
+    if len(lengths) > 1:
+        raise OutputError(
+            f"a .npz file holds features of one length, these have lengths {lengths}: another "
+            "version of the model was rolled out in between. Score the video again, or name a "
+            ".jsonl file."
+        )
     np.savez(
         file,
         frame_index=np.array([snippet.frame_index for snippet in snippets], np.int64),

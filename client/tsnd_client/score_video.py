@@ -7,26 +7,27 @@ Everything is printed through tqdm, which keeps its progress bar below the text.
 import math
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
 from tsnd_client.client import Client
 from tsnd_client.errors import ClientError, InputError, MissingExtra, SnippetRejected
-from tsnd_client.in_flight import NamedPixels
-from tsnd_client.messages import Modality, ModelInfo
+from tsnd_client.model_info import Modality, ModelInfo
 from tsnd_client.report import (
     header_line,
     rejection_line,
     snippet_line,
     speed_line,
+    versions_line,
     video_lines,
 )
 from tsnd_client.results import ScoredSnippet, check_destination, write_results
-from tsnd_client.video import Frame, probe, read_frames, resize_bgr
+from tsnd_client.score_frames import score_frames
+from tsnd_client.urgency import Priority
+from tsnd_client.video import probe, read_frames
 
 try:
     from tqdm import tqdm
@@ -42,11 +43,12 @@ class Job:
 
     Attributes:
         video: The file to score.
-        model: Name of the model.
+        model: Name of the model, or of a two-stream pair.
         target: HOST:PORT of the daemon.
         stride: Every how many frames one is scored.
         top: Classes to print per line.
         max_in_flight: Most snippets sent and not answered.
+        priority: Which snippets the daemon runs first.
         out: Where to write results, if anywhere.
         features: Whether a `.jsonl` file holds the features.
         quiet: Whether to print the whole video's result alone.
@@ -58,6 +60,7 @@ class Job:
     stride: int
     top: int
     max_in_flight: int
+    priority: Priority
     out: Path | None
     features: bool
     quiet: bool
@@ -73,7 +76,7 @@ def run(job: Job) -> int:
         check_destination(job.out)
     frames = probe(job.video).frames
     with Client(job.target, max_in_flight=job.max_in_flight) as client:
-        model = client.model(job.model)
+        model = client.model(job.model, Modality.RGB)
         _require_rgb(model)
         started_s = time.monotonic()
         scored: list[ScoredSnippet] = []
@@ -87,30 +90,11 @@ def run(job: Job) -> int:
     if job.out and scored:
         write_results(job.out, scored, model.labels, with_features=job.features)
     _print_summary(job, model, scored, elapsed_s)
+    if len({snippet.version for snippet in scored}) > 1:
+        _complain(f"warning: {versions_line(scored)}")
     if rejected:
         _complain(f"error: {rejection_line(rejected, len(scored) + len(rejected))}")
     return 1 if rejected else 0
-
-
-def score_frames(
-    client: Client, model: ModelInfo, frames: Iterable[Frame]
-) -> Iterator[ScoredSnippet | SnippetRejected]:
-    """Score frames of any size with an rgb model, in order; see `Client.score_stream`."""
-    places: deque[tuple[int, float]] = deque()
-
-    def snippets() -> Iterator[NamedPixels]:
-        for frame in frames:
-            places.append((frame.index, frame.time_s))
-            pixels = resize_bgr(frame.bgr, model.frame_width, model.frame_height)
-            yield f"frame/{frame.index}", pixels
-
-    with closing(client.score_stream(model, snippets())) as results:
-        for result in results:
-            place = places.popleft()
-            if isinstance(result, SnippetRejected):
-                yield result
-            else:
-                yield ScoredSnippet(result.snippet_id, *place, result.scores, result.features)
 
 
 def _require_rgb(model: ModelInfo) -> None:
@@ -140,20 +124,31 @@ def _score(
     scored: list[ScoredSnippet],
     rejected: list[SnippetRejected],
 ) -> None:
-    """Score the video's frames; results are appended as they come."""
+    """Score the video's frames; results are appended as they come, then sorted."""
     broken: list[str] = []
     frames = read_frames(job.video, job.stride, on_broken=broken.append)
     with _progress(job, total_frames) as progress:
         _print(job, header_line(model, job.top))
-        for result in score_frames(client, model, frames):
-            progress.update()
-            if isinstance(result, SnippetRejected):
-                rejected.append(result)
-            else:
-                scored.append(result)
-                _print(job, snippet_line(result, model.labels, job.top))
+        try:
+            for result in score_frames(
+                client, model, frames, group_size=_group_size(job), priority=job.priority
+            ):
+                progress.update()
+                if isinstance(result, SnippetRejected):
+                    rejected.append(result)
+                else:
+                    scored.append(result)
+                    _print(job, snippet_line(result, model.labels, job.top))
+        finally:
+            # Frames that the daemon had no room for at first came late.
+            scored.sort(key=attrgetter("frame_index"))
     if broken:
         _complain(f"warning: skipped {len(broken)} broken frames; the first: {broken[0]}")
+
+
+def _group_size(job: Job) -> int:
+    """Half of what may be in flight: one group travels while another is scored."""
+    return max(1, job.max_in_flight // 2)
 
 
 def _progress(job: Job, total_frames: int | None) -> "tqdm[NoReturn]":

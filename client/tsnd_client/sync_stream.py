@@ -34,11 +34,12 @@ def stream_results(
     try:
         for request in in_flight.requests(snippets):
             outbox.put(request)
-            while len(in_flight) >= max_in_flight or not inbox.empty():
-                yield in_flight.settle(inbox.get())
+            # The next group is pulled only when there is room for all of it.
+            while len(in_flight) + in_flight.group_size > max_in_flight or not inbox.empty():
+                yield from in_flight.settle(inbox.get())
         outbox.put(None)
         while not isinstance(reply := inbox.get(), StreamEnd):
-            yield in_flight.settle(reply)
+            yield from in_flight.settle(reply)
         in_flight.finish(reply)
     finally:
         call.cancel()

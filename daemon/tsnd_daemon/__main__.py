@@ -12,7 +12,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from tsnd_daemon.errors import StartError
+from tsnd_daemon.allocator import keep_freed_memory
+from tsnd_daemon.errors import ExecutorLost, StartError
 from tsnd_daemon.server import Endpoints, Server
 from tsnd_daemon.settings import Settings, load_settings
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 after a clean stop, 1 when the daemon failed, 2 when it could
         not start.
     """
+    keep_freed_memory()
     try:
         settings = load_settings(sys.argv[1:] if argv is None else argv)
         logging.basicConfig(
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as err:
         print(f"tsnd: error: {err}", file=sys.stderr)
         return EXIT_BAD_START
+    except ExecutorLost as err:
+        logger.critical("%s; start the daemon anew", err)
+        return EXIT_FAILED
     except ExceptionGroup:
         logger.critical("a task of the daemon died", exc_info=True)
         return EXIT_FAILED

@@ -1,31 +1,46 @@
-"""Forms batches of one model's snippets and hands them to its executor.
+"""Forms batches of one model's snippets and hands them to its executors.
 
 Runs on the event loop alone, so it needs no locks. `decide` is a pure function; the
 Batcher is the task around it.
 """
 
 import asyncio
+import heapq
+import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tsnd_daemon.errors import DeadlineExpired, ExecutionFailed, ExecutorLost, QueueFull
-from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.device_share import Device, Share
+from tsnd_daemon.errors import (
+    DeadlineExpired,
+    ExecutionFailed,
+    ExecutorLost,
+    ModelLost,
+    QueueFull,
+    RequestError,
+)
+from tsnd_daemon.fair_queue import FairQueue
+from tsnd_daemon.metrics import ModelMetrics
 from tsnd_daemon.settings import BatchPolicy
 from tsnd_daemon.snippets import Execution, Scores, Snippet
 
-MAX_BATCHES_IN_HAND = 2
-"""One runs; one more is handed over, to follow at once."""
+NORMAL = 1
+"""The priority of most snippets; 0 is real time, 2 is bulk."""
+
+_MIN_IN_HAND = 2
+"""One batch runs, one more is handed over, to follow at once."""
+_UNKNOWN_RETRY_NS = 100_000_000
+"""When to try again while no batch has run yet."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Form a batch now, of this many of the oldest snippets."""
+    """Form a batch now, of this many snippets."""
 
     size: int
 
@@ -38,50 +53,73 @@ class Wait:
 
 
 def decide(
-    *, pending: int, oldest_ns: int, now_ns: int, batches_in_hand: int, policy: BatchPolicy
+    *, pending: int, oldest_ns: int, now_ns: int, is_idle: bool, has_room: bool, policy: BatchPolicy
 ) -> Close | Wait:
     """Say whether the pending snippets form a batch yet.
 
-    An idle executor gets a batch as soon as it is full or its oldest snippet has waited
-    max_queue_delay_us. A busy one gets only a full batch: to close a smaller one early
-    would gain nothing and keep later snippets out of it.
+    An idle executor gets a batch as soon as it is full, has a preferred size, or its oldest
+    snippet has waited max_queue_delay_us. A busy one gets only a full batch: to close a
+    smaller one early would gain nothing and keep later snippets out of it.
 
     Args:
         pending: Snippets that wait.
-        oldest_ns: When the oldest of them arrived, on a monotonic clock; any, if none.
+        oldest_ns: When the oldest of them arrived, on a monotonic clock; any, if there are
+            none or a full batch.
         now_ns: The same clock, now.
-        batches_in_hand: Batches that the executor runs or has been handed.
+        is_idle: Whether an executor has nothing in hand.
+        has_room: Whether an executor takes one more batch.
         policy: Bounds on batch size (snippets) and queue delay (microseconds).
 
     Returns:
         `Close` with the batch's size, or `Wait` with the time after which to ask again.
     """
-    if pending == 0 or batches_in_hand >= MAX_BATCHES_IN_HAND:
+    if pending == 0 or not has_room:
         return Wait(ns=None)
     if pending >= policy.max_batch_size:
         return Close(size=policy.max_batch_size)
-    if batches_in_hand:
+    if not is_idle:
         return Wait(ns=None)
     left_ns = oldest_ns + policy.max_queue_delay_us * 1_000 - now_ns
-    return Close(size=pending) if left_ns <= 0 else Wait(ns=left_ns)
+    if left_ns <= 0:
+        return Close(size=pending)
+    preferred = [size for size in policy.preferred_batch_sizes if size <= pending]
+    return Close(size=max(preferred)) if preferred else Wait(ns=left_ns)
 
 
 class BatchRunner(Protocol):
     """What a batcher hands batches to; ExecutorThread is one."""
 
-    async def execute(self, snippets: Sequence[Snippet]) -> Execution:
-        """Run a batch; one row per snippet in every output."""
+    @property
+    def slots(self) -> int:
+        """Batches that it works on at a time."""
+        ...
+
+    def submit(self, snippets: Sequence[Snippet]) -> Awaitable[Execution]:
+        """Hand over a batch, to run after those before it; one row per snippet."""
         ...
 
 
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """A runner, and how many batches it has in hand."""
+
+    runner: BatchRunner
+    in_hand: int = 0
+
+    @property
+    def limit(self) -> int:
+        return max(_MIN_IN_HAND, self.runner.slots)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
+class Waiting:
     """A snippet that waits, and where its scores go."""
 
     snippet: Snippet
-    future: asyncio.Future[Scores]
+    scores: asyncio.Future[Scores]
+    stream: Hashable
+    priority: int
     enqueued_ns: int
-    deadline_ns: int | None
 
 
 class Batcher:
@@ -90,89 +128,147 @@ class Batcher:
     def __init__(
         self,
         model: str,
-        runner: BatchRunner,
+        runners: Sequence[BatchRunner],
         policy: BatchPolicy,
-        metrics: Metrics,
+        metrics: ModelMetrics,
         *,
+        device: Device | None = None,
+        weight: float = 1.0,
+        execution_timeout_s: float | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Make an idle batcher; `run` is its task.
 
         Args:
-            model: The model's name, for metrics and messages.
-            runner: Runs its batches.
+            model: The model's name, for messages.
+            runners: Run its batches side by side; at least one.
             policy: Bounds.
             metrics: Where it reports.
+            device: What its runners run on, together with other models'; None when there
+                are no others.
+            weight: Its part of the device.
+            execution_timeout_s: Longest that a batch may run before its executor counts
+                as lost, seconds; None is for ever.
             clock: Monotonic nanoseconds.
         """
         self._model = model
-        self._runner = runner
+        self._lanes = [_Lane(runner) for runner in runners]
         self._policy = policy
+        self._metrics = metrics
+        self._execution_timeout_s = execution_timeout_s
         self._clock = clock
-        self._pending: deque[_Entry] = deque()
-        self._batches_in_hand = 0
+        self._queue: FairQueue[Waiting] = FairQueue(policy.stream_quantum)
+        self._deadlines: list[tuple[int, int, Waiting]] = []
+        self._sequence = itertools.count()
         self._changed = asyncio.Event()
-        self._pending_gauge = metrics.pending.labels(model)
-        self._executions = metrics.executions.labels(model)
-        self._inferences = metrics.inferences.labels(model)
-        self._batch_size = metrics.batch_size.labels(model)
-        self._queue_delay = metrics.queue_delay.labels(model)
-        self._execution = metrics.execution.labels(model)
-        self._duration = metrics.snippet_duration.labels(model)
+        # To look at the queue for each snippet would cost more than the snippet does.
+        self._notable_sizes = {1, policy.max_batch_size, *policy.preferred_batch_sizes}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._lost = False
+        self._pace = _Pace()
+        places = sum(lane.limit for lane in self._lanes)
+        self._share = Share(
+            device or Device(), weight=weight, places=places, on_turn=self._changed.set
+        )
+        metrics.pending.set_function(self._queue.__len__)
 
-    def submit(self, snippet: Snippet, *, deadline_ns: int | None = None) -> asyncio.Future[Scores]:
+    def submit(
+        self,
+        snippet: Snippet,
+        *,
+        stream: Hashable = None,
+        priority: int = NORMAL,
+        deadline_ns: int | None = None,
+    ) -> Waiting:
         """Accept a snippet.
 
         Args:
             snippet: A validated snippet of this model.
+            stream: Among whose snippets it keeps its order; streams share fairly.
+            priority: 0 real time, 1 normal, 2 bulk.
             deadline_ns: When its scores lose their use, on the batcher's clock. It is
                 then dropped, if it has not begun to run.
 
         Returns:
-            A future of its scores. Cancelling it withdraws a snippet that still waits.
+            The snippet's place, with a future of its scores.
 
         Raises:
-            QueueFull: When as many wait as may.
+            QueueFull: When as many wait as may, and none of them has to make room.
+            ModelLost: When the executor is gone.
         """
-        if len(self._pending) >= self._policy.max_queue_size:
-            self._drop_dead()  # those of clients that have gone take nobody's place
-        if len(self._pending) >= self._policy.max_queue_size:
-            raise QueueFull(
-                f"model {self._model!r} has {len(self._pending)} snippets waiting, its bound "
-                "(max_queue_size). Send fewer at once, or try again later."
-            )
-        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Entry(snippet, future, self._clock(), deadline_ns))
-        self._pending_gauge.inc()
-        if len(self._pending) == 1 or len(self._pending) >= self._policy.max_batch_size:
+        if self._lost:
+            raise self._gone(snippet)
+        if len(self._queue) >= self._policy.max_queue_size:
+            self._make_room(snippet, stream, priority)
+        scores: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(snippet, scores, stream, priority, self._clock())
+        self._queue.push(waiting, stream=stream, priority=priority)
+        self._idle.clear()
+        if len(self._queue) in self._notable_sizes:
             self._changed.set()
-        return future
+        if deadline_ns is not None:
+            heapq.heappush(self._deadlines, (deadline_ns, next(self._sequence), waiting))
+            if self._deadlines[0][2] is waiting:
+                self._changed.set()
+        return waiting
+
+    def withdraw(self, waiting: Waiting) -> None:
+        """Take a snippet back whose scores nobody wants any more; it may run all the same."""
+        if not waiting.scores.done():
+            waiting.scores.cancel()
+            self._remove(waiting)
+        elif not waiting.scores.cancelled():
+            waiting.scores.exception()  # else asyncio complains that nobody looked at it
 
     async def run(self) -> None:
         """Form batches until cancelled; a lost executor ends it with ExecutorLost."""
-        async with asyncio.TaskGroup() as executions:
-            while True:
-                self._drop_dead()
-                match self._decide():
-                    case Close(size):
-                        entries = [self._pending.popleft() for _ in range(size)]
-                        self._batches_in_hand += 1
-                        executions.create_task(self._execute(entries))
-                    case Wait(ns):
-                        await self._wait(ns)
+        try:
+            async with asyncio.TaskGroup() as executions:
+                while True:
+                    self._drop_expired()
+                    match self._decide():
+                        case Close(size) if self._share.take():
+                            batch = [self._queue.pop() for _ in range(size)]
+                            lane = min(self._lanes, key=lambda lane: lane.in_hand)
+                            lane.in_hand += 1
+                            allowance_s = self._allowance_s(lane)
+                            executions.create_task(self._execute(lane, batch, allowance_s))
+                        case Close():
+                            await self._wait(None)
+                        case Wait(ns):
+                            self._share.pass_on()
+                            await self._wait(ns)
+        finally:
+            self._lost = True
+            for waiting in list(self._queue):
+                self._queue.remove(waiting, stream=waiting.stream, priority=waiting.priority)
+                _refuse(waiting, self._gone(waiting.snippet))
+            self._idle.set()
+            self._share.leave()
+
+    async def drained(self) -> None:
+        """Wait until all that was accepted is answered."""
+        await self._idle.wait()
 
     def _decide(self) -> Close | Wait:
+        pending = len(self._queue)
+        is_full = pending == 0 or pending >= self._policy.max_batch_size
         return decide(
-            pending=len(self._pending),
-            oldest_ns=self._pending[0].enqueued_ns if self._pending else 0,
+            pending=pending,
+            oldest_ns=0 if is_full else min(w.enqueued_ns for w in self._queue),
             now_ns=self._clock(),
-            batches_in_hand=self._batches_in_hand,
+            is_idle=any(lane.in_hand == 0 for lane in self._lanes),
+            has_room=any(lane.in_hand < lane.limit for lane in self._lanes),
             policy=self._policy,
         )
 
     async def _wait(self, ns: int | None) -> None:
-        """Sleep until something changes, or for some time."""
+        """Sleep until something changes, for some time, or until a deadline."""
         self._changed.clear()
+        if self._deadlines:
+            until_ns = max(self._deadlines[0][0] - self._clock(), 0)
+            ns = until_ns if ns is None else min(ns, until_ns)
         loop = asyncio.get_running_loop()
         timer = None if ns is None else loop.call_later(ns / 1e9, self._changed.set)
         try:
@@ -181,63 +277,141 @@ class Batcher:
             if timer is not None:
                 timer.cancel()
 
-    def _drop_dead(self) -> None:
-        """Take out what was withdrawn or has expired, before it costs compute."""
+    def _drop_expired(self) -> None:
+        """Take out what nobody waits for any more, before it costs compute."""
         now_ns = self._clock()
-        alive: deque[_Entry] = deque()
-        for entry in self._pending:
-            if entry.future.done():
-                self._pending_gauge.dec()
-            elif entry.deadline_ns is not None and entry.deadline_ns <= now_ns:
-                waited_ms = (now_ns - entry.enqueued_ns) / 1e6
-                entry.future.set_exception(
+        while self._deadlines:
+            deadline_ns, _, waiting = self._deadlines[0]
+            if waiting.scores.done():
+                heapq.heappop(self._deadlines)
+                continue
+            if deadline_ns > now_ns:
+                return
+            heapq.heappop(self._deadlines)
+            if self._remove(waiting):
+                waited_ms = (now_ns - waiting.enqueued_ns) / 1e6
+                _refuse(
+                    waiting,
                     DeadlineExpired(
-                        f"snippet {entry.snippet.id!r} waited {waited_ms:.1f} ms and its deadline "
-                        "passed. Allow more time, or send less at once."
-                    )
+                        f"snippet {waiting.snippet.id!r} waited {waited_ms:.1f} ms and its "
+                        "deadline passed. Allow more time, or send less at once."
+                    ),
                 )
-                self._pending_gauge.dec()
-            else:
-                alive.append(entry)
-        self._pending = alive
 
-    async def _execute(self, entries: Sequence[_Entry]) -> None:
-        """Run one batch and answer its snippets; never raises for a failed batch."""
-        self._pending_gauge.dec(len(entries))
+    def _remove(self, waiting: Waiting) -> bool:
+        """Take a snippet out of the queue, unless it runs or has run."""
         try:
-            execution = await self._runner.execute([entry.snippet for entry in entries])
+            self._queue.remove(waiting, stream=waiting.stream, priority=waiting.priority)
+        except KeyError:
+            return False
+        self._note_idle()
+        return True
+
+    def _make_room(self, newcomer: Snippet, stream: Hashable, priority: int) -> None:
+        """Shed a snippet that has less claim to a place than a newcomer."""
+        shed = self._queue.victim(stream=stream, priority=priority)
+        full = (
+            f"model {self._model!r} has {len(self._queue)} snippets waiting, its bound "
+            "(max_queue_size)"
+        )
+        if shed is None:
+            raise QueueFull(
+                f"snippet {newcomer.id!r}: {full}. Send fewer at once, or try again later.",
+                retry_after_ns=self._retry_after_ns,
+            )
+        self._remove(shed)
+        _refuse(
+            shed,
+            QueueFull(
+                f"snippet {shed.snippet.id!r} made room: {full}, and this one was of the lowest "
+                "priority or of the stream with most. Send fewer at once, or try again later.",
+                retry_after_ns=self._retry_after_ns,
+            ),
+        )
+
+    @property
+    def _retry_after_ns(self) -> int:
+        """Return about how long half of what waits will take."""
+        per_snippet_ns = self._pace.ns_per_snippet
+        if per_snippet_ns is None:
+            return _UNKNOWN_RETRY_NS
+        return max(1_000_000, int(per_snippet_ns * len(self._queue) / 2))
+
+    async def _execute(
+        self, lane: _Lane, batch: Sequence[Waiting], allowance_s: float | None
+    ) -> None:
+        """Run one batch and answer its snippets; never raises for a failed batch."""
+        used_ns = 0
+        try:
+            async with asyncio.timeout(allowance_s) as allowance:
+                execution = await lane.runner.submit([waiting.snippet for waiting in batch])
+            used_ns = execution.end_ns - execution.start_ns
+            self._answer(batch, execution)
         except ExecutorLost:
-            self._fail(entries)
             raise
-        except Exception:
-            logger.exception("a batch of %d for model %s failed", len(entries), self._model)
-            self._fail(entries)
-        else:
-            self._answer(entries, execution)
+        except Exception as err:
+            if allowance.expired():
+                raise ExecutorLost(
+                    f"the executor of model {self._model!r} has hung for more than "
+                    f"{self._execution_timeout_s:g} s (execution_timeout_s)"
+                ) from err
+            logger.exception("a batch of %d for model %s failed", len(batch), self._model)
         finally:
-            self._batches_in_hand -= 1
+            for waiting in batch:  # those that were not answered
+                _refuse(waiting, self._failed(waiting.snippet))
+            lane.in_hand -= 1
+            self._share.give_back(used_ns)
+            self._note_idle()
             self._changed.set()
 
-    def _fail(self, entries: Sequence[_Entry]) -> None:
-        for entry in entries:
-            if not entry.future.done():
-                entry.future.set_exception(
-                    ExecutionFailed(
-                        f"snippet {entry.snippet.id!r}: the execution of model {self._model!r} "
-                        "failed; the daemon's log has the reason."
-                    )
-                )
+    def _allowance_s(self, lane: _Lane) -> float | None:
+        """Return how long the batch handed over last may take, after those before it."""
+        if self._execution_timeout_s is None:
+            return None
+        return self._execution_timeout_s * lane.in_hand
 
-    def _answer(self, entries: Sequence[_Entry], execution: Execution) -> None:
+    def _note_idle(self) -> None:
+        if not self._queue and not any(lane.in_hand for lane in self._lanes):
+            self._idle.set()
+
+    def _failed(self, snippet: Snippet) -> ExecutionFailed:
+        return ExecutionFailed(
+            f"snippet {snippet.id!r}: the execution of model {self._model!r} failed; the "
+            "daemon's log has the reason."
+        )
+
+    def _gone(self, snippet: Snippet) -> ModelLost:
+        return ModelLost(
+            f"snippet {snippet.id!r}: model {self._model!r} is not served here any more. Send it "
+            "to another daemon, or try again later."
+        )
+
+    def _answer(self, batch: Sequence[Waiting], execution: Execution) -> None:
         compute_ns = execution.end_ns - execution.start_ns
-        self._executions.inc()
-        self._inferences.inc(len(entries))
-        self._batch_size.observe(len(entries))
-        self._execution.observe(compute_ns / 1e9)
-        for row, entry in enumerate(entries):
-            queue_ns = max(0, execution.start_ns - entry.enqueued_ns)
-            self._queue_delay.observe(queue_ns / 1e9)
-            self._duration.observe((execution.end_ns - entry.enqueued_ns) / 1e9)
-            if not entry.future.done():
+        self._pace.note(execution, len(batch))
+        self._metrics.note_execution(len(batch), compute_ns)
+        for row, waiting in enumerate(batch):
+            queue_ns = max(0, execution.start_ns - waiting.enqueued_ns)
+            self._metrics.note_snippet(queue_ns, execution.end_ns - waiting.enqueued_ns)
+            if not waiting.scores.done():
                 outputs = {name: rows[row] for name, rows in execution.outputs.items()}
-                entry.future.set_result(Scores(outputs, queue_ns, compute_ns, len(entries)))
+                waiting.scores.set_result(Scores(outputs, queue_ns, compute_ns, len(batch)))
+
+
+class _Pace:
+    """How long a snippet takes at the moment, all executors together."""
+
+    ns_per_snippet: float | None = None
+    _end_ns = 0
+
+    def note(self, execution: Execution, size: int) -> None:
+        """Learn from a batch; one in four parts the new, to follow the load soon."""
+        latest = (execution.end_ns - max(self._end_ns, execution.start_ns)) / size
+        before = self.ns_per_snippet
+        self.ns_per_snippet = latest if before is None else 0.75 * before + 0.25 * latest
+        self._end_ns = execution.end_ns
+
+
+def _refuse(waiting: Waiting, error: RequestError) -> None:
+    if not waiting.scores.done():
+        waiting.scores.set_exception(error)

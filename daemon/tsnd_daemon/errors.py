@@ -7,7 +7,9 @@
     │   ├── QueueFull         RESOURCE_EXHAUSTED  more work than the bounds allow
     │   ├── DeadlineExpired   DEADLINE_EXCEEDED   dropped before it cost compute
     │   ├── Draining          UNAVAILABLE         the daemon is about to stop
-    │   └── ExecutionFailed   INTERNAL            the batch failed; details are in the log
+    │   ├── ModelLost         UNAVAILABLE         its executor is gone
+    │   ├── ExecutionFailed   INTERNAL            the batch failed; details are in the log
+    │   └── ControlRefused    FAILED_PRECONDITION models cannot be changed so
     ├── StartError            ends the start with exit status 2
     │   ├── SettingsError     a setting that is wrong or does not fit the others
     │   ├── PackageError      a model package that cannot be served
@@ -46,9 +48,17 @@ class ModelNotFound(RequestError):
 
 
 class QueueFull(RequestError):
-    """A model whose queue has reached its bound."""
+    """A model whose queue has reached its bound.
+
+    Attributes:
+        retry_after_ns: When there is likely to be room, from now.
+    """
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, *, retry_after_ns: int) -> None:
+        super().__init__(message)
+        self.retry_after_ns = retry_after_ns
 
 
 class DeadlineExpired(RequestError):
@@ -61,6 +71,18 @@ class Draining(RequestError):
     """New work while the daemon is about to stop."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class ModelLost(RequestError):
+    """A model whose executor is gone."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class ControlRefused(RequestError):
+    """A change of models that is not allowed or failed; what was served goes on."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class ExecutionFailed(RequestError):

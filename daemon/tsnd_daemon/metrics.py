@@ -3,11 +3,17 @@
 No label has unbounded values: models are those loaded, methods those of the service.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from tsnd_daemon.errors import RequestError
 
 _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
+_MODEL = ("model", "version")
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -33,36 +39,85 @@ class Metrics:
         self.pending = Gauge(
             "tsnd_pending_snippets",
             "Snippets accepted and not yet executing.",
-            ["model"],
+            _MODEL,
             registry=registry,
         )
-        self.executions = Counter("tsnd_executions", "Batches run.", ["model"], registry=registry)
-        self.inferences = Counter("tsnd_inferences", "Snippets run.", ["model"], registry=registry)
+        self.executions = Counter("tsnd_executions", "Batches run.", _MODEL, registry=registry)
+        self.inferences = Counter("tsnd_inferences", "Snippets run.", _MODEL, registry=registry)
         self.batch_size = Histogram(
             "tsnd_batch_size",
             "Snippets per execution.",
-            ["model"],
+            _MODEL,
             buckets=_BATCH_SIZES,
             registry=registry,
         )
         self.queue_delay = Histogram(
             "tsnd_queue_delay_seconds",
             "From a snippet's acceptance to the start of its execution.",
-            ["model"],
+            _MODEL,
             buckets=_SECONDS,
             registry=registry,
         )
         self.execution = Histogram(
             "tsnd_execution_seconds",
             "Duration of an execution.",
-            ["model"],
+            _MODEL,
             buckets=_SECONDS,
             registry=registry,
         )
         self.snippet_duration = Histogram(
             "tsnd_snippet_duration_seconds",
             "From a snippet's acceptance to its scores.",
-            ["model"],
+            _MODEL,
             buckets=_SECONDS,
             registry=registry,
         )
+
+    @contextmanager
+    def count_rejected(self) -> Iterator[None]:
+        """Count the RequestError that a snippet ends with."""
+        try:
+            yield
+        except RequestError as err:
+            self.rejected.labels(err.code.name).inc()
+            raise
+
+    def for_model(self, model: str, version: int) -> "ModelMetrics":
+        """Return the metrics of one model and version."""
+        return ModelMetrics(self, (model, str(version)))
+
+
+class ModelMetrics:
+    """What one model reports; looked up once, for a look-up costs more than a count."""
+
+    def __init__(self, metrics: Metrics, labels: tuple[str, str]) -> None:
+        self._metrics = metrics
+        self._labels = labels
+        self.pending = metrics.pending.labels(*labels)
+        self._executions = metrics.executions.labels(*labels)
+        self._inferences = metrics.inferences.labels(*labels)
+        self._batch_size = metrics.batch_size.labels(*labels)
+        self._queue_delay = metrics.queue_delay.labels(*labels)
+        self._execution = metrics.execution.labels(*labels)
+        self._duration = metrics.snippet_duration.labels(*labels)
+
+    def note_execution(self, batch_size: int, compute_ns: int) -> None:
+        """Count an execution."""
+        self._executions.inc()
+        self._inferences.inc(batch_size)
+        self._batch_size.observe(batch_size)
+        self._execution.observe(compute_ns / 1e9)
+
+    def note_snippet(self, queue_ns: int, duration_ns: int) -> None:
+        """Count a snippet of an execution."""
+        self._queue_delay.observe(queue_ns / 1e9)
+        self._duration.observe(duration_ns / 1e9)
+
+    def remove(self) -> None:
+        """Forget the model, which is not served any more."""
+        every = self._metrics
+        for metric in (
+            every.pending, every.executions, every.inferences, every.batch_size,
+            every.queue_delay, every.execution, every.snippet_duration,
+        ):  # fmt: skip
+            metric.remove(*self._labels)

@@ -1,11 +1,6 @@
-"""Finds model packages in a repository and checks that they are whole.
-
-Only the newest version of each model is served. A package that does not hold what its
-manifest says ends the start: better no daemon than one with a wrong model.
-"""
+"""Finds model packages in a repository and checks that they are whole."""
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,40 +9,50 @@ from google.protobuf import json_format
 
 from tsnd.v1 import model_pb2 as pb
 from tsnd_daemon.errors import PackageError
+from tsnd_daemon.settings import Backend
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SCORES = "scores"
 
-_PRECISIONS = {
-    "fp32": pb.PRECISION_FP32,
-    "fp16": pb.PRECISION_FP16,
-    "int8": pb.PRECISION_INT8,
-}
 
-logger = logging.getLogger(__name__)
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A model package that is whole: its manifest, and the folder with its files."""
+
+    manifest: pb.ModelManifest
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A package that can be served: its manifest and the path of its serving graph."""
+    """What is run: a package's graph or plan, and the backend that runs it.
+
+    Attributes:
+        manifest: Of the package.
+        artifact: The manifest's entry of the file.
+        path: The file.
+        backend: Never auto.
+    """
 
     manifest: pb.ModelManifest
-    onnx_path: Path
+    artifact: pb.Artifact
+    path: Path
+    backend: Backend
 
 
-def load_models(repository: Path, precision: str = "fp32") -> dict[str, Model]:
-    """Find and check the newest version of every model.
+def find_versions(repository: Path) -> dict[str, list[int]]:
+    """List the versions of every model in a repository, without reading them.
 
     Args:
-        repository: Folder of NAME/VERSION packages; hidden folders are ignored.
-        precision: Which of a package's graphs is run: fp32, fp16 or int8.
+        repository: Folder of NAME/VERSION packages; hidden folders and other files are
+            ignored.
 
     Returns:
-        At least one model, by name.
+        Versions in ascending order, by model name; a folder without any has none.
 
     Raises:
-        PackageError: When there is none, or one is damaged or of an unknown format.
+        PackageError: When the repository cannot be read.
     """
     if not repository.is_dir():
         raise PackageError(
@@ -55,26 +60,18 @@ def load_models(repository: Path, precision: str = "fp32") -> dict[str, Model]:
             "tsn-build build --repository, or name another with --model-repository."
         )
     try:
-        newest = list(_newest_versions(repository))
+        return {folder.name: sorted(_versions(folder)) for folder in _models(repository)}
     except OSError as err:
         raise PackageError(
             f"cannot read the model repository at {err.filename}: {err.strerror}. Check who may."
         ) from err
-    models = {folder.parent.name: load_package(folder, precision) for folder in newest}
-    if not models:
-        raise PackageError(
-            f"the model repository {repository} holds no model. Build one into it with "
-            f"tsn-build build --repository {repository}."
-        )
-    return models
 
 
-def load_package(folder: Path, precision: str = "fp32") -> Model:
+def load_package(folder: Path) -> Package:
     """Read and check one package.
 
     Args:
         folder: REPOSITORY/NAME/VERSION.
-        precision: Which of its graphs is run: fp32, fp16 or int8.
 
     Raises:
         PackageError: When it is damaged, incomplete or of an unknown format.
@@ -93,18 +90,20 @@ def load_package(folder: Path, precision: str = "fp32") -> Model:
     _check_tensors(manifest, folder)
     for artifact in manifest.artifacts:
         _check_artifact(artifact, folder)
-    return Model(manifest, folder / _graph(manifest, precision, folder))
+    return Package(manifest, folder)
 
 
-def _newest_versions(repository: Path) -> Iterator[Path]:
-    for model in sorted(repository.iterdir()):
-        if model.name.startswith(".") or not model.is_dir():
-            continue
-        versions = [path for path in model.iterdir() if path.name.isdecimal()]
-        if versions:
-            yield max(versions, key=lambda path: int(path.name))
-        else:
-            logger.warning("%s has no version folder; ignored", model)
+def _models(repository: Path) -> Iterator[Path]:
+    for folder in sorted(repository.iterdir()):
+        if not folder.name.startswith(".") and folder.is_dir():
+            yield folder
+
+
+def _versions(model: Path) -> Iterator[int]:
+    for path in model.iterdir():
+        # As the builder writes them: 007 and 7 would else be one version.
+        if path.name.isdecimal() and path.name == str(int(path.name)):
+            yield int(path.name)
 
 
 def _read_manifest(folder: Path) -> pb.ModelManifest:
@@ -132,25 +131,6 @@ def _check_tensors(manifest: pb.ModelManifest, folder: Path) -> None:
             f"{folder} has {len(manifest.labels)} labels and the outputs {lengths}; expected an "
             f"output {SCORES!r} of one value per label."
         )
-
-
-def _graph(manifest: pb.ModelManifest, precision: str, folder: Path) -> str:
-    """Return the file of the serving graph in a precision."""
-    serving = [a for a in manifest.artifacts if a.kind == pb.ARTIFACT_KIND_SERVING_ONNX]
-    # Graphs from before there were precisions state none and are FP32.
-    files = {(a.precision or pb.PRECISION_FP32): a.file for a in serving}
-    if not serving or len(files) != len(serving):
-        raise PackageError(
-            f"{folder} lists {len(serving)} serving graphs in {len(files)} precisions, expected "
-            "one in each. Build the package again."
-        )
-    if _PRECISIONS[precision] not in files:
-        calibration = " --calibration VIDEO_OR_FOLDER" if precision == "int8" else ""
-        raise PackageError(
-            f"{folder} has no {precision} graph. Add one with tsn-build add {folder} --precision "
-            f"{precision}{calibration}, or start with another --precision."
-        )
-    return files[_PRECISIONS[precision]]
 
 
 def _check_artifact(artifact: pb.Artifact, folder: Path) -> None:

@@ -4,30 +4,29 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
-from tsnd.v1 import snippets_pb2_grpc
-from tsnd_daemon.batcher import Batcher
-from tsnd_daemon.errors import AddressError, PackageError
-from tsnd_daemon.executors.base import Executor, ExecutorThread
-from tsnd_daemon.executors.onnxruntime import OnnxRuntimeExecutor
-from tsnd_daemon.executors.openvino import OpenVinoExecutor
-from tsnd_daemon.executors.synthetic import SyntheticExecutor
+from tsnd.v1 import control_pb2_grpc
+from tsnd_daemon.backends import choose
+from tsnd_daemon.errors import AddressError, ExecutorLost, StartError
+from tsnd_daemon.factories import executor_factories
+from tsnd_daemon.machine import this_machine
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.model_store import Model, load_models
-from tsnd_daemon.services.errors_to_status import SERVICE, ErrorsToStatus
-from tsnd_daemon.services.snippets import ServedModel, SnippetService
+from tsnd_daemon.model_pool import ModelPool, PoolOptions
+from tsnd_daemon.model_store import Model, load_package
+from tsnd_daemon.services.control import ModelControlService
+from tsnd_daemon.services.errors_to_status import CONTROL_SERVICE, SNIPPET_SERVICE, ErrorsToStatus
+from tsnd_daemon.services.snippets import SnippetService, add_to_server
+from tsnd_daemon.serving import MakeExecutors, ServingOptions
 from tsnd_daemon.settings import Settings
-from tsnd_daemon.snippets import Snippet
-from tsnd_daemon.validation import SnippetContract
 
 _MIN_MESSAGE_BYTES = 4 * 1024 * 1024
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -47,32 +46,22 @@ class Endpoints:
     models: tuple[str, ...]
 
 
-ExecutorFactory = Callable[[Model, Settings], Executor]
-
-
-def make_executor(model: Model, settings: Settings) -> Executor:
-    """Make the executor that the settings ask for."""
-    if settings.executor == "synthetic":
-        return SyntheticExecutor(model)
-    executor = OpenVinoExecutor if settings.executor == "openvino" else OnnxRuntimeExecutor
-    return executor(model, max_batch_size=settings.max_batch_size, threads=settings.compute_threads)
-
-
 class Server:
     """One daemon: made, run once, gone."""
 
     def __init__(
-        self, settings: Settings, *, executor_factory: ExecutorFactory = make_executor
+        self, settings: Settings, *, make_executors: MakeExecutors = executor_factories
     ) -> None:
         """Prepare a daemon; nothing is read or bound yet.
 
         Args:
             settings: All of its settings.
-            executor_factory: Makes an executor; called in the thread that will own it.
+            make_executors: Says how the executors of a model are made.
         """
         self._settings = settings
-        self._executor_factory = executor_factory
+        self._make_executors = make_executors
         self._stop = asyncio.Event()
+        self._lost: BaseException | None = None
 
     def stop(self) -> None:
         """Ask the daemon to drain and stop; call it on the event loop."""
@@ -92,56 +81,97 @@ class Server:
 
         Raises:
             StartError: When a package or an address prevents the start.
-            ExceptionGroup: When a task died, such as one whose executor was lost.
+            ExecutorLost: When a model lost its executor; what was accepted is answered.
         """
         settings, registry = self._settings, CollectorRegistry()
         _check_free(settings.host, settings.port, "port")
         _check_free(settings.host, settings.metrics_port, "metrics-port")
         metrics = Metrics(registry)
-        async with AsyncExitStack() as stack:
-            served = {}
-            for name, model in load_models(settings.model_repository, settings.precision).items():
-                thread = await stack.enter_async_context(self._executor_thread(model))
-                batcher = Batcher(name, thread, settings.batch_policy, metrics)
-                contract = SnippetContract(model.manifest)
-                served[name] = ServedModel(
-                    model.manifest, contract, batcher, settings.max_batch_size
-                )
-            service = SnippetService(
-                served, metrics, max_in_flight_per_stream=settings.max_in_flight_per_stream
-            )
-            door = stack.enter_context(
-                _metrics_endpoint(settings.host, settings.metrics_port, registry)
-            )
-            server, port = _bind(settings.host, settings.port, metrics, _message_bound(served))
-            address = _joined(settings.host, port)
-            endpoints = Endpoints(address, f"http://{door}/metrics", tuple(served))
+        with _start_errors_alone():
             async with asyncio.TaskGroup() as tasks:
-                batching = [tasks.create_task(m.batcher.run()) for m in served.values()]
-                await self._serve(server, service, lambda: on_ready(endpoints))
-                for task in batching:
-                    task.cancel()
+                pool = ModelPool(self._pool_options(), metrics, tasks, on_lost=self._lose)
+                try:
+                    await pool.load_all()
+                    with _metrics_endpoint(settings.host, settings.metrics_port, registry) as door:
+                        await self._serve(pool, metrics, door, on_ready)
+                finally:
+                    pool.retire_all()
         logger.info("stopped")
+        if self._lost is not None:
+            raise ExecutorLost("a model has lost its executor") from self._lost
+
+    def _lose(self, err: BaseException) -> None:
+        """Stop because a model has lost its executor; whoever starts the daemon starts it anew."""
+        logger.critical("a model has lost its executor", exc_info=err)
+        self._lost = self._lost or err
+        self._stop.set()
+
+    def _pool_options(self) -> PoolOptions:
+        settings = self._settings
+        return PoolOptions(
+            repository=settings.model_repository,
+            pairs=settings.two_stream_pairs,
+            version_policy=settings.version_policy_of,
+            choose=self._choose,
+            serving=lambda name: ServingOptions(
+                policy=settings.batch_policy,
+                execution=settings.execution_options(name),
+                weight=settings.weight_of(name),
+                execution_timeout_s=settings.execution_timeout_s,
+            ),
+            make_executors=self._make_executors,
+        )
+
+    def _choose(self, folder: Path) -> Model:
+        """Read a package, and choose what is run of it."""
+        package = load_package(folder)
+        options = self._settings.execution_options(package.manifest.name)
+        choice = choose(package, options, this_machine())
+        for reason in choice.passed_over:
+            # A package with a plan was made for the GPU: what runs it instead is slower.
+            level = logging.WARNING if "no plan fits" in reason else logging.INFO
+            logger.log(level, "model %s: not on %s", package.manifest.name, reason)
+        return choice.model
 
     async def _serve(
-        self, server: aio.Server, service: SnippetService, on_ready: Callable[[], None]
+        self,
+        pool: ModelPool,
+        metrics: Metrics,
+        door: str,
+        on_ready: Callable[[Endpoints], None],
     ) -> None:
         """Start, wait for `stop`, drain."""
+        settings = self._settings
+        service = SnippetService(
+            pool,
+            metrics,
+            max_in_flight_per_stream=settings.max_in_flight_per_stream,
+            max_group_size=settings.max_group_size,
+        )
+        largest = max(model.contract.size_bytes for model in pool.served())
+        pool.refuse_larger(largest)
+        bound = _message_bound(largest, settings.max_group_size)
+        server, port = _bind(settings.host, settings.port, metrics, bound)
+        is_explicit = settings.model_control == "explicit"
+        add_to_server(service, server)
+        control_pb2_grpc.add_ModelControlServiceServicer_to_server(
+            ModelControlService(pool if is_explicit else None), server
+        )
         health_service = health.aio.HealthServicer()
-        snippets_pb2_grpc.add_SnippetServiceServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (SNIPPET_SERVICE, CONTROL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         try:
             await server.start()
-            for name in ("", SERVICE):
+            for name in ("", SNIPPET_SERVICE):
                 await health_service.set(name, health_pb2.HealthCheckResponse.SERVING)
-            on_ready()
-            await self._stop.wait()
+            models = tuple(dict.fromkeys(model.manifest.name for model in pool.served()))
+            on_ready(Endpoints(_joined(settings.host, port), f"http://{door}/metrics", models))
+            await self._until_stop(pool)
             logger.info("draining: answering what has been accepted")
             await health_service.enter_graceful_shutdown()
             try:
-                async with asyncio.timeout(self._settings.drain_grace_s):
+                async with asyncio.timeout(settings.drain_grace_s):
                     if await service.drain():
                         await asyncio.sleep(_LINGER_S)
             except TimeoutError:
@@ -149,36 +179,24 @@ class Server:
         finally:
             await server.stop(None)
 
-    @asynccontextmanager
-    async def _executor_thread(self, model: Model) -> AsyncIterator[ExecutorThread]:
-        """Load a model in a thread of its own and run its smallest and largest batch."""
-        name, sizes = model.manifest.name, {1, self._settings.max_batch_size}
-        thread = ExecutorThread(name)
-        try:
-            await thread.start(lambda: self._executor_factory(model, self._settings))
-            snippet = Snippet("warm-up", np.zeros(tuple(model.manifest.input.shape), np.uint8))
-            for size in sorted(sizes):
-                await _warm_up(thread, [snippet] * size, name)
-            logger.info(
-                "model %s version %d is warm: %s, %s",
-                name,
-                model.manifest.version,
-                self._settings.precision,
-                self._settings.executor,
-            )
-            yield thread
-        finally:
-            await thread.close()
+    async def _until_stop(self, pool: ModelPool) -> None:
+        """Wait for `stop`; look at the repository now and then, if that is wanted."""
+        while not self._stop.is_set():
+            is_polling = self._settings.model_control == "poll"
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.poll_interval_s if is_polling else None):
+                    await self._stop.wait()
+            if not self._stop.is_set():
+                await pool.poll()
 
 
-async def _warm_up(thread: ExecutorThread, batch: list[Snippet], model: str) -> None:
+@contextmanager
+def _start_errors_alone() -> Iterator[None]:
+    """Raise a StartError by itself, not as one of a group."""
     try:
-        await thread.execute(batch)
-    except Exception as err:
-        raise PackageError(
-            f"model {model!r} failed to run a batch of {len(batch)} while warming up: {err}. "
-            "Lower max_batch_size if memory is short, or build the package again."
-        ) from err
+        yield
+    except* StartError as group:
+        raise group.exceptions[0] from None
 
 
 def _bind(host: str, port: int, metrics: Metrics, max_message: int) -> tuple[aio.Server, int]:
@@ -236,13 +254,13 @@ def _metrics_endpoint(host: str, port: int, registry: CollectorRegistry) -> Iter
         thread.join()
 
 
-def _message_bound(served: Mapping[str, ServedModel]) -> int:
+def _message_bound(largest_snippet_bytes: int, max_group_size: int) -> int:
     """Return the largest message to read, in bytes.
 
-    Twice the largest snippet, so that one of the wrong size still gets a precise answer.
+    At least twice the largest snippet, so that one of the wrong size gets a precise answer.
     """
-    largest = max(model.contract.size_bytes for model in served.values())
-    return max(_MIN_MESSAGE_BYTES, 2 * largest + _MESSAGE_OVERHEAD_BYTES)
+    pixels = max(2, max_group_size) * largest_snippet_bytes
+    return max(_MIN_MESSAGE_BYTES, pixels + _MESSAGE_OVERHEAD_BYTES)
 
 
 def _joined(host: str, port: int) -> str:

@@ -9,17 +9,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+import pydantic_settings
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    CliSuppress,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from tsnd_daemon.errors import SettingsError
+from tsnd_daemon.versions import VersionPolicy, parse_version_policy
+
+Backend = Literal[
+    "auto",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda",
+    "nv-tensorrt-rtx",
+    "openvino",
+    "onnxruntime",
+    "synthetic",
+]
+"""What runs a model; the two of ONNX Runtime's for GPUs are cuda and nv-tensorrt-rtx."""
+
+Precision = Literal["auto", "fp32", "fp16", "int8"]
+"""Which of a package's graphs or plans is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +58,51 @@ class BatchPolicy:
     max_batch_size: int
     max_queue_delay_us: int
     max_queue_size: int
+    preferred_batch_sizes: tuple[int, ...] = ()
+    stream_quantum: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionOptions:
+    """How one model is run.
+
+    Attributes:
+        backend: Which runtime; auto takes the first that the package and the machine have.
+        precision: Which graph; auto takes the fastest that needs no INT8 calibration.
+        max_batch_size: Most snippets in one execution.
+        devices: Numbers of the GPUs, for backends that use one.
+        instances: Executors for each device; 0 chooses by measurement on CPUs, 1 on GPUs.
+        slots: Batches that an executor on a GPU holds at a time.
+        threads: CPU threads for all instances of a model; 0 takes all cores.
+    """
+
+    backend: Backend
+    precision: Precision
+    max_batch_size: int
+    devices: tuple[int, ...] = (0,)
+    instances: int = 0
+    slots: int = 2
+    threads: int = 0
+
+
+def _checked(policy: str) -> str:
+    parse_version_policy(policy)
+    return policy
+
+
+_VersionPolicyText = Annotated[str, AfterValidator(_checked)]
+
+
+class ModelOptions(BaseModel):
+    """What a [models.NAME] table of the file says; what it leaves out is as for all models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Backend | None = None
+    precision: Precision | None = None
+    version_policy: _VersionPolicyText | None = None
+    instances: int | None = Field(default=None, ge=0, le=64)
+    weight: float = Field(default=1.0, gt=0, le=1000)
 
 
 class Settings(BaseSettings):
@@ -54,15 +128,34 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         8002, ge=0, le=65535, description="port of Prometheus metrics; 0 picks a free one"
     )
-    executor: Literal["onnxruntime", "openvino", "synthetic"] = Field(
-        "onnxruntime",
-        description="what runs the models; openvino is faster on x86 CPUs, above all in int8, and "
-        "an extra; synthetic runs none and answers from the pixels, to measure the daemon alone",
+    backend: Backend = Field(
+        "auto",
+        description="what runs the models; auto takes the first of tensorrt, tensorrt-rtx, cuda, "
+        "openvino and onnxruntime that a package and the machine have; synthetic runs none and "
+        "answers from the pixels, to measure the daemon alone",
     )
-    precision: Literal["fp32", "fp16", "int8"] = Field(
-        "fp32",
-        description="which graph of each package is run. On CPUs int8 is the fastest, best with "
-        "VNNI or AMX, and fp16 the slowest; tsn-build inspect shows what int8 costs in accuracy",
+    precision: Precision = Field(
+        "auto",
+        description="which graph of each package is run; auto takes fp16 on a GPU and fp32 on a "
+        "CPU. On CPUs int8 is the fastest, best with VNNI or AMX; tsn-build inspect shows what it "
+        "costs in accuracy",
+    )
+    device: Annotated[tuple[NonNegativeInt, ...], NoDecode] = Field(
+        (0,), description="numbers of the GPUs to use, such as 0,1; each model runs on all of them"
+    )
+    instances: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="executors of each model, on a GPU for each device; 0 measures what is best "
+        "on a CPU and takes 1 on a GPU",
+    )
+    slots: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="batches that a GPU executor holds at a time, so that one is copied in while "
+        "another is computed. Each needs GPU and pinned memory of its own",
     )
     max_batch_size: int = Field(
         8,
@@ -78,12 +171,18 @@ class Settings(BaseSettings):
         description="longest that an idle executor waits for a fuller batch, microseconds. More "
         "fills batches when traffic is thin, and adds as much latency",
     )
+    preferred_batch_sizes: Annotated[tuple[PositiveInt, ...], NoDecode] = Field(
+        (),
+        description="sizes that run at once on an idle executor, without waiting for company; "
+        "such as 4,8",
+    )
     max_queue_size: int = Field(
         512,
         ge=1,
         le=1_000_000,
-        description="most snippets that wait per model; beyond it they are refused with "
-        "RESOURCE_EXHAUSTED. Each holds its pixels: 261 KB for an rgb frame of 256 x 340",
+        description="most snippets that wait per model; beyond it bulk is shed first, and what "
+        "cannot wait is refused with RESOURCE_EXHAUSTED and a time to try again. Each holds its "
+        "pixels: 261 KB for an rgb frame of 256 x 340",
     )
     max_in_flight_per_stream: int = Field(
         32,
@@ -92,11 +191,53 @@ class Settings(BaseSettings):
         description="most unanswered snippets of one stream; then the daemon stops reading it "
         "and flow control slows that client alone",
     )
+    stream_quantum: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="snippets taken from one stream before it is the next stream's turn; more "
+        "keeps together what a stream sends together, one is kindest to streams that send little",
+    )
+    max_group_size: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="most snippets in one message; bounds how large a message may be",
+    )
     compute_threads: int = Field(
         0,
         ge=0,
         le=1024,
         description="CPU threads for each model's execution; 0 takes all cores",
+    )
+    execution_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="longest that an execution may take, seconds; after it the executor counts "
+        "as hanging, and the daemon ends so that it can be started anew",
+    )
+    model_control: Literal["none", "poll", "explicit"] = Field(
+        "none",
+        description="whether models change while the daemon runs: never; when the repository "
+        "does, which is looked at every poll_interval_s; or when LoadModel and UnloadModel are "
+        "called",
+    )
+    poll_interval_s: float = Field(
+        15.0, gt=0, description="how often poll looks at the repository, seconds"
+    )
+    version_policy: _VersionPolicyText = Field(
+        "latest:1",
+        description="which versions of each model are served: latest:N, all, or specific:1,3",
+    )
+    pairs: dict[str, str] = Field(
+        {},
+        description="two-stream pairs: a name and the two models it stands for, of which each "
+        "snippet's modality chooses one; such as kinetics=kinetics_rgb+kinetics_flow",
+    )
+    models: CliSuppress[dict[str, ModelOptions]] = Field(
+        {},
+        description="what differs for single models, by name: backend, precision, instances, "
+        "version_policy, weight (its share of a device that models compete for)",
     )
     drain_grace_s: float = Field(
         30.0,
@@ -107,6 +248,12 @@ class Settings(BaseSettings):
         "INFO", description="how much is logged"
     )
 
+    @field_validator("device", "preferred_batch_sizes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Read 0,1 as two numbers."""
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _check_across(self) -> Self:
         if self.max_queue_size < self.max_batch_size:
@@ -115,6 +262,18 @@ class Settings(BaseSettings):
                 f"{self.max_batch_size}, so no batch could fill: raise the first or lower the "
                 "second"
             )
+        if max(self.preferred_batch_sizes, default=0) > self.max_batch_size:
+            raise ValueError(
+                f"preferred_batch_sizes {max(self.preferred_batch_sizes)} is more than "
+                f"max_batch_size {self.max_batch_size}: lower the first or raise the second"
+            )
+        if not self.device or len(set(self.device)) < len(self.device):
+            raise ValueError(f"device {self.device}: name one or more GPUs, each once")
+        for name, models in self.two_stream_pairs.items():
+            if len(models) != 2 or not all(models):
+                raise ValueError(
+                    f"pairs {name}={'+'.join(models)}: expected two models with a plus between"
+                )
         if self.port and self.port == self.metrics_port:
             raise ValueError(f"port and metrics_port are both {self.port}: choose two ports")
         return self
@@ -122,7 +281,40 @@ class Settings(BaseSettings):
     @property
     def batch_policy(self) -> BatchPolicy:
         """The part that a batcher needs."""
-        return BatchPolicy(self.max_batch_size, self.max_queue_delay_us, self.max_queue_size)
+        return BatchPolicy(
+            self.max_batch_size,
+            self.max_queue_delay_us,
+            self.max_queue_size,
+            self.preferred_batch_sizes,
+            self.stream_quantum,
+        )
+
+    @property
+    def two_stream_pairs(self) -> dict[str, tuple[str, ...]]:
+        """The models that each pair's name stands for."""
+        return {name: tuple(models.split("+")) for name, models in self.pairs.items()}
+
+    def execution_options(self, model: str) -> ExecutionOptions:
+        """The part that the executors of a model need."""
+        own = self.models.get(model, ModelOptions())
+        return ExecutionOptions(
+            backend=own.backend or self.backend,
+            precision=own.precision or self.precision,
+            max_batch_size=self.max_batch_size,
+            devices=self.device,
+            instances=self.instances if own.instances is None else own.instances,
+            slots=self.slots,
+            threads=self.compute_threads,
+        )
+
+    def version_policy_of(self, model: str) -> VersionPolicy:
+        """Which versions of a model are served."""
+        own = self.models.get(model, ModelOptions()).version_policy
+        return parse_version_policy(own or self.version_policy)
+
+    def weight_of(self, model: str) -> float:
+        """A model's share of a device, relative to the others'."""
+        return self.models.get(model, ModelOptions()).weight
 
 
 def load_settings(argv: Sequence[str]) -> Settings:
@@ -165,6 +357,8 @@ def load_settings(argv: Sequence[str]) -> Settings:
         return FromEverywhere(_cli_parse_args=list(rest))  # type: ignore[call-arg]
     except ValidationError as err:
         raise SettingsError("; ".join(map(_describe, err.errors()))) from err
+    except pydantic_settings.SettingsError as err:
+        raise SettingsError(f"{err}; tsnd --help tells what each setting takes") from err
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -29,8 +29,12 @@ class SnippetContract:
         self.shape = tuple(manifest.input.shape)
         self.size_bytes = math.prod(self.shape)
 
-    def validate(self, message: snippets_pb2.Snippet) -> Snippet:
+    def validate(self, message: snippets_pb2.Snippet, raw: memoryview | bytes | None) -> Snippet:
         """Turn a message into a snippet whose pixels lie in the message's bytes.
+
+        Args:
+            message: From a client; its own `raw` is not looked at.
+            raw: Its pixels; None when it has none.
 
         Raises:
             InvalidSnippet: When its id, modality, shape or pixels do not fit.
@@ -51,11 +55,10 @@ class SnippetContract:
                 f"{list(self.shape)} ({_LAYOUTS[self.modality]}), got {_shown(message.shape)}. "
                 "Resize or stack before sending; GetModel tells the shape."
             )
-        if message.WhichOneof("payload") != "raw":
+        if raw is None:
             raise InvalidSnippet(
                 f"snippet {message.id!r} has no pixels: set raw to {self.size_bytes} bytes."
             )
-        raw = message.raw
         if len(raw) != self.size_bytes:
             raise InvalidSnippet(
                 f"snippet {message.id!r}: shape {list(self.shape)} needs {self.size_bytes} bytes "

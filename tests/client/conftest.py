@@ -51,6 +51,10 @@ def rgb_model():
         crops_per_snippet=10,
         labels=("blue", "green", "red"),
         max_batch_size=8,
+        max_group_size=16,
+        address="toy-rgb",
+        backend="onnxruntime",
+        precision="fp32",
     )
 
 
@@ -66,6 +70,10 @@ def flow_model():
         crops_per_snippet=10,
         labels=("blue", "green", "red"),
         max_batch_size=8,
+        max_group_size=16,
+        address="toy-flow",
+        backend="onnxruntime",
+        precision="fp32",
     )
 
 

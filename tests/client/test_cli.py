@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.client.toy_daemon import rejected, scored, wait_for_end
+from tests.client.toy_daemon import bad, full, good, message, rejected, wait_for_end
 from tsnd_client.cli import main
 
 TSN = [sys.executable, "-c", "import sys; from tsnd_client.cli import main; sys.exit(main())"]
@@ -19,9 +19,9 @@ TSN = [sys.executable, "-c", "import sys; from tsnd_client.cli import main; sys.
 def score(serve, video):
     """Run `tsn score` on the video with the toy rgb model: score(*more_arguments, stream=...)."""
 
-    def run(*arguments, **handler):
+    def run(*arguments, model="toy-rgb", **handler):
         target = serve(**handler).target
-        return main(["score", str(video), "--model", "toy-rgb", "--target", target, *arguments])
+        return main(["score", str(video), "--model", model, "--target", target, *arguments])
 
     return run
 
@@ -29,18 +29,23 @@ def score(serve, video):
 def test_models_are_listed_as_text(serve, capsys):
     assert main(["models", "--target", serve().target]) == 0
 
-    assert capsys.readouterr().out.splitlines()[1] == "toy-rgb   version 3  rgb   3 classes"
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "toy-rgb   version 3  rgb   3 classes",
+        "toy       pair of toy-rgb and toy-flow",
+    ]
 
 
 def test_models_are_listed_as_json(serve, capsys):
     assert main(["models", "--json", "--target", serve().target]) == 0
 
-    assert json.loads(capsys.readouterr().out)[1] == {
+    lists = json.loads(capsys.readouterr().out)
+    assert lists["models"][1] == {
         "name": "toy-rgb",
         "version": 3,
         "modality": "rgb",
         "classes": 3,
     }
+    assert lists["pairs"] == [{"name": "toy", "rgb_model": "toy-rgb", "flow_model": "toy-flow"}]
 
 
 def test_a_video_is_scored_per_snippet_and_as_a_whole(score, capsys):
@@ -88,7 +93,7 @@ def test_results_are_written_as_npz(score, tmp_path):
 def test_rejected_snippets_are_counted_and_fail_the_command(score, capsys):
     def reject_one(requests, context):
         for request in requests:
-            yield rejected(request) if request.snippet.id == "frame/5" else scored(request)
+            yield message(*((bad if s.id == "frame/5" else good)(s) for s in request.snippets))
 
     assert score(stream=reject_one) == 1
 
@@ -114,7 +119,7 @@ def test_an_interrupted_stream_fails_and_keeps_what_was_scored_under_another_nam
     score, tmp_path, capsys
 ):
     def drain(requests, context):
-        yield scored(next(requests))
+        yield message(good(next(requests).snippets[0]))
         context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
 
     assert score("--out", str(tmp_path / "out.npz"), stream=drain) == 1
@@ -124,6 +129,75 @@ def test_an_interrupted_stream_fails_and_keeps_what_was_scored_under_another_nam
     err = capsys.readouterr().err
     assert err.startswith("tsn: the 1 snippets scored so far are in ")
     assert "tsn: error: the stream ended early" in err
+
+
+def test_frames_are_sent_in_groups_of_half_of_what_may_be_in_flight(serve, video):
+    running = serve()
+
+    arguments = ["--stride", "1", "--max-in-flight", "6", "--target", running.target]
+    assert main(["score", str(video), "--model", "toy-rgb", *arguments]) == 0
+
+    assert [len(request.snippets) for request in running.daemon.requests] == [3] * 6 + [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [
+        ([], 1),
+        (["--priority", "normal"], 1),
+        (["--priority", "bulk"], 2),
+        (["--priority", "real-time"], 0),
+    ],
+)
+def test_a_video_is_scored_at_the_priority_asked_for(serve, video, arguments, number):
+    running = serve()
+
+    main(["score", str(video), "--model", "toy-rgb", "--target", running.target, *arguments])
+
+    assert {request.priority for request in running.daemon.requests} == {number}
+
+
+def test_an_unknown_priority_is_refused_with_those_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["score", "v.mp4", "--model", "x", "--priority", "high"])
+
+    assert "expected real-time or normal or bulk, got 'high'" in capsys.readouterr().err
+
+
+def test_a_pair_scores_a_video_with_its_rgb_model(score, capsys):
+    assert score(model="toy") == 0
+
+    assert capsys.readouterr().out.startswith("toy-rgb version 3")
+
+
+def test_frames_without_room_are_sent_again_and_written_in_their_place(score, tmp_path, capsys):
+    refused: list[str] = []
+
+    def no_room_for_the_first(requests, context):
+        for request in requests:
+            for snippet in request.snippets:
+                if refused:
+                    yield message(good(snippet))
+                else:
+                    refused.append(snippet.id)
+                    yield message(full(snippet))
+
+    assert score("--out", str(tmp_path / "out.npz"), stream=no_room_for_the_first) == 0
+
+    assert refused == ["frame/0"]
+    assert np.load(tmp_path / "out.npz")["frame_index"].tolist() == [0, 5, 10, 15]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_version_that_changes_within_a_video_is_warned_about(score, capsys):
+    def roll_out(requests, context):
+        for request in requests:
+            first, *others = request.snippets
+            yield message(good(first), *(good(snippet, version=4) for snippet in others))
+
+    assert score(stream=roll_out) == 0
+
+    assert "tsn: warning: versions 3, 4 of the model" in capsys.readouterr().err
 
 
 def test_broken_frames_are_reported(score, video, capsys):
@@ -229,7 +303,7 @@ def test_ctrl_c_ends_with_status_130_and_no_traceback(serve, video):
     processes: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
 
     def interrupt(requests, context):
-        yield scored(next(requests))
+        yield message(good(next(requests).snippets[0]))
         processes.get().send_signal(signal.SIGINT)
         wait_for_end(context)
 

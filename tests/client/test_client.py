@@ -3,12 +3,13 @@ import contextlib
 import gc
 import itertools
 import threading
+from dataclasses import replace
 
 import grpc
 import numpy as np
 import pytest
 
-from tests.client.toy_daemon import rejected, scored
+from tests.client.toy_daemon import bad, good, message, scored
 from tsnd_client import (
     AsyncClient,
     BadReply,
@@ -16,7 +17,10 @@ from tsnd_client import (
     Client,
     DaemonUnavailable,
     FrameMismatch,
+    Modality,
     ModelNotFound,
+    Pair,
+    Priority,
     SnippetRejected,
     SnippetScores,
     StreamInterrupted,
@@ -35,15 +39,16 @@ def snippets(count):
     return map(snippet, range(count))
 
 
-def collect_sync(target, model, feed, results, **options):
-    with Client(target, **options) as client:
-        results.extend(client.score_stream(model, feed, deadline_s=DEADLINE_S))
+def collect_sync(target, model, feed, results, *, max_in_flight=16, **options):
+    with Client(target, max_in_flight=max_in_flight) as client:
+        results.extend(client.score_stream(model, feed, deadline_s=DEADLINE_S, **options))
 
 
-def collect_async(target, model, feed, results, **options):
+def collect_async(target, model, feed, results, *, max_in_flight=16, **options):
     async def collect():
-        async with AsyncClient(target, **options) as client:
-            async for result in client.score_stream(model, feed, deadline_s=DEADLINE_S):
+        async with AsyncClient(target, max_in_flight=max_in_flight) as client:
+            stream = client.score_stream(model, feed, deadline_s=DEADLINE_S, **options)
+            async for result in stream:
                 results.append(result)
 
     asyncio.run(collect())
@@ -53,6 +58,7 @@ def collect_async(target, model, feed, results, **options):
 both = pytest.mark.parametrize(
     "collect", [collect_sync, collect_async], ids=["Client", "AsyncClient"]
 )
+sizes = pytest.mark.parametrize("group_size", [1, 3, 16])
 
 
 def test_models_are_listed(serve):
@@ -69,6 +75,47 @@ def test_a_model_is_described_and_asked_for_once(serve, rgb_model):
         assert client.model("toy-rgb") == client.model("toy-rgb") == rgb_model
 
     assert running.daemon.get_model_calls == 1
+
+
+def test_pairs_are_listed(serve):
+    with Client(serve().target) as client:
+        assert client.pairs() == (Pair("toy", rgb_model="toy-rgb", flow_model="toy-flow"),)
+
+
+def test_a_pair_is_described_by_modality_and_asked_for_once_each(serve):
+    running = serve()
+
+    with Client(running.target) as client:
+        names = [client.model("toy", modality).name for modality in [*Modality, *Modality]]
+
+    assert names == ["toy-rgb", "toy-flow"] * 2
+    assert running.daemon.get_model_calls == 2
+
+
+def test_snippets_of_a_pair_are_sent_to_the_pair_and_scored_by_its_models(serve):
+    running = serve()
+
+    with Client(running.target) as client:
+        rgb = client.score(client.model("toy", Modality.RGB), snippet(7)[1])
+        (flow,) = client.score_stream(
+            client.model("toy", Modality.FLOW), [("a", np.full((4, 6, 8), 128, np.uint8))]
+        )
+
+    assert isinstance(flow, SnippetScores)
+    assert (rgb.model, flow.model) == ("toy-rgb", "toy-flow")
+    assert [request.model for request in running.daemon.requests] == ["toy", "toy"]
+
+
+def test_requests_carry_a_version_only_when_it_is_pinned(serve):
+    running = serve()
+
+    with Client(running.target) as client:
+        client.score(client.model("toy-rgb"), snippet(0)[1])
+        client.score(client.model("toy-rgb", version=3), snippet(0)[1])
+        with pytest.raises(ModelNotFound):
+            client.model("toy-rgb", version=2)
+
+    assert [request.version for request in running.daemon.requests] == [0, 3]
 
 
 def test_an_unknown_model_is_an_error_that_names_what_is_served(serve):
@@ -99,6 +146,24 @@ def test_a_rejected_snippet_raises(serve, rgb_model):
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_a_snippet_for_which_there_is_no_room_says_when_to_try_again(serve, rgb_model):
+    with Client(serve().target) as client, pytest.raises(SnippetRejected) as caught:
+        client.score(rgb_model, snippet(0)[1], "full")
+
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.retry_after_s == 0.25
+
+
+def test_one_snippet_carries_its_urgency(serve, rgb_model):
+    running = serve()
+
+    with Client(running.target) as client:
+        client.score(rgb_model, snippet(0)[1], priority=Priority.BULK, timeout_s=0.5)
+
+    (request,) = running.daemon.requests
+    assert (request.priority, request.timeout_us) == (2, 500_000)
+
+
 def test_a_missed_deadline_is_a_failed_call(serve, rgb_model):
     with Client(serve().target, deadline_s=0.05) as client, pytest.raises(CallFailed) as caught:
         client.score(rgb_model, snippet(0)[1], "never")
@@ -118,12 +183,22 @@ async def test_the_async_client_makes_the_same_calls(serve, rgb_model):
         assert [model.name for model in await client.models()] == ["toy-flow", "toy-rgb"]
         assert await client.model("toy-rgb") == await client.model("toy-rgb") == rgb_model
         assert (await client.score(rgb_model, snippet(7)[1])).scores.tolist() == [7, 7, 7]
+        assert [pair.name for pair in await client.pairs()] == ["toy"]
+        assert (await client.model("toy", Modality.FLOW, version=3)).name == "toy-flow"
         with pytest.raises(SnippetRejected):
             await client.score(rgb_model, snippet(7)[1], "bad")
+        with pytest.raises(SnippetRejected) as caught:
+            await client.score(rgb_model, snippet(7)[1], "full")
+        await client.score(rgb_model, snippet(7)[1], priority=Priority.BULK, timeout_s=0.5)
         with pytest.raises(ModelNotFound):
             await client.model("nope")
 
-    assert running.daemon.get_model_calls == 2
+    assert running.daemon.get_model_calls == 3
+    assert caught.value.retry_after_s == 0.25
+    assert (running.daemon.requests[-1].priority, running.daemon.requests[-1].timeout_us) == (
+        2,
+        500_000,
+    )
 
 
 async def test_the_async_client_names_an_unreachable_target():
@@ -138,11 +213,26 @@ def test_no_snippet_in_flight_is_no_way_to_work(kind):
         kind(max_in_flight=0)
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"group_size": 0}, "group_size must be at least 1, got 0"),
+        ({"timeout_s": 0}, "timeout_s must be more than 0"),
+        ({"priority": 7}, "7 is not a valid Priority"),
+    ],
+)
+async def test_an_option_out_of_range_is_refused_at_once(rgb_model, kind, option, words):
+    with pytest.raises(ValueError, match=words):
+        kind(NOBODY).score_stream(rgb_model, [], **option)
+
+
 @both
-def test_five_hundred_snippets_come_back_in_order(serve, rgb_model, collect):
+@sizes
+def test_five_hundred_snippets_come_back_in_order(serve, rgb_model, collect, group_size):
     results: list[SnippetScores] = []
 
-    collect(serve().target, rgb_model, snippets(500), results)
+    collect(serve().target, rgb_model, snippets(500), results, group_size=group_size)
 
     assert [result.snippet_id for result in results] == [f"cam/{i}" for i in range(500)]
     assert [result.scores[0] for result in results] == [i % 256 for i in range(500)]
@@ -158,16 +248,92 @@ def test_a_stream_of_no_snippets_has_no_results(serve, rgb_model, collect):
 
 
 @both
-def test_a_rejected_snippet_keeps_its_place_in_the_stream(serve, rgb_model, collect):
+@pytest.mark.parametrize(
+    ("asked", "max_in_flight", "max_group_size", "sent"),
+    [(3, 16, 16, [3, 3, 2]), (9, 4, 16, [4, 4]), (9, 16, 5, [5, 3]), (1, 16, 16, [1] * 8)],
+)
+def test_groups_are_as_large_as_asked_for_and_allowed(
+    serve, rgb_model, collect, *, asked, max_in_flight, max_group_size, sent
+):
+    running = serve()
+    model = replace(rgb_model, max_group_size=max_group_size)
+    results: list[SnippetScores] = []
+
+    collect(
+        running.target, model, snippets(8), results, max_in_flight=max_in_flight, group_size=asked
+    )
+
+    assert [len(request.snippets) for request in running.daemon.requests] == sent
+    assert len(results) == 8
+
+
+@both
+def test_every_request_of_a_stream_carries_its_urgency(serve, rgb_model, collect):
+    running = serve()
+
+    collect(running.target, rgb_model, snippets(4), [], priority=Priority.BULK, timeout_s=2)
+
+    assert [(r.priority, r.timeout_us) for r in running.daemon.requests] == [(2, 2_000_000)] * 4
+
+
+def one_by_one(requests, context):
+    """Answer every snippet in a message of its own."""
+    for request in requests:
+        yield from (message(good(snippet)) for snippet in request.snippets)
+
+
+def six_at_a_time(requests, context):
+    """Answer six snippets, of whatever requests, in one message."""
+    each = (snippet for request in requests for snippet in request.snippets)
+    while six := list(itertools.islice(each, 6)):
+        yield message(*map(good, six))
+
+
+@both
+@pytest.mark.parametrize("regroup", [one_by_one, six_at_a_time])
+def test_how_results_are_grouped_has_no_meaning(serve, rgb_model, collect, regroup):
+    results: list[SnippetScores] = []
+
+    collect(serve(regroup).target, rgb_model, snippets(32), results, group_size=4)
+
+    assert [result.snippet_id for result in results] == [f"cam/{i}" for i in range(32)]
+
+
+@both
+@sizes
+def test_a_rejected_snippet_keeps_its_place_in_the_stream(serve, rgb_model, collect, group_size):
     def reject_second(requests, context):
         for request in requests:
-            yield rejected(request) if request.snippet.id == "cam/1" else scored(request)
+            yield message(*((bad if s.id == "cam/1" else good)(s) for s in request.snippets))
 
     results: list[SnippetScores | SnippetRejected] = []
-    collect(serve(reject_second).target, rgb_model, snippets(3), results)
+    target = serve(reject_second).target
+    collect(target, rgb_model, snippets(3), results, group_size=group_size)
 
     assert [result.snippet_id for result in results] == ["cam/0", "cam/1", "cam/2"]
     assert [type(result) for result in results] == [SnippetScores, SnippetRejected, SnippetScores]
+
+
+@both
+def test_a_newer_version_may_take_over_within_a_stream(serve, rgb_model, collect):
+    def roll_out(requests, context):
+        yield scored(next(requests))
+        yield from (scored(request, version=4) for request in requests)
+
+    results: list[SnippetScores] = []
+    collect(serve(roll_out).target, rgb_model, snippets(3), results)
+
+    assert [result.version for result in results] == [3, 4, 4]
+
+
+@both
+def test_a_message_without_results_is_reported(serve, rgb_model, collect):
+    def say_nothing(requests, context):
+        next(requests)
+        yield message()
+
+    with pytest.raises(BadReply, match="without results"):
+        collect(serve(say_nothing).target, rgb_model, snippets(2), [])
 
 
 class CountingFeed:
@@ -183,30 +349,46 @@ class CountingFeed:
 
 
 @both
-@pytest.mark.parametrize("limit", [1, 5])
-def test_the_input_runs_ahead_by_exactly_max_in_flight(serve, rgb_model, collect, limit):
+@pytest.mark.parametrize(
+    ("limit", "group_size", "lead"), [(1, 1, 1), (5, 1, 5), (6, 3, 6), (6, 6, 6), (5, 2, 4)]
+)
+def test_the_input_runs_ahead_by_whole_groups_within_max_in_flight(
+    serve, rgb_model, collect, *, limit, group_size, lead
+):
     feed = CountingFeed()
     leads = []
 
     def answer_when_full(requests, context):
-        """Withhold replies until `limit` requests wait for one."""
-        waiting = list(itertools.islice(requests, limit))
-        for answered in itertools.count():
-            if not waiting:
-                return
+        """Withhold results until `lead` snippets wait for one."""
+        snippets = (snippet for request in requests for snippet in request.snippets)
+        waiting = list(itertools.islice(snippets, lead))
+        answered = 0
+        while waiting:
             leads.append(feed.pulled - answered)
-            yield scored(waiting.pop(0))
-            waiting.extend(itertools.islice(requests, 1))
+            group, waiting = waiting[:group_size], waiting[group_size:]
+            answered += len(group)
+            yield message(*map(good, group))
+            waiting.extend(itertools.islice(snippets, group_size))
 
     results: list[SnippetScores] = []
-    collect(serve(answer_when_full).target, rgb_model, feed, results, max_in_flight=limit)
+    collect(
+        serve(answer_when_full).target,
+        rgb_model,
+        feed,
+        results,
+        max_in_flight=limit,
+        group_size=group_size,
+    )
 
     assert len(results) == 30
-    assert max(leads) == limit
+    assert max(leads) == lead
 
 
 @both
-def test_an_exception_of_the_input_surfaces_unchanged_in_its_place(serve, rgb_model, collect):
+@sizes
+def test_an_exception_of_the_input_surfaces_unchanged_in_its_place(
+    serve, rgb_model, collect, group_size
+):
     failure = LookupError("camera gone")
 
     def feed():
@@ -215,19 +397,20 @@ def test_an_exception_of_the_input_surfaces_unchanged_in_its_place(serve, rgb_mo
 
     results: list[SnippetScores] = []
     with pytest.raises(LookupError) as caught:
-        collect(serve().target, rgb_model, feed(), results)
+        collect(serve().target, rgb_model, feed(), results, group_size=group_size)
 
     assert caught.value is failure
     assert len(results) == 20
 
 
 @both
-def test_pixels_that_do_not_fit_surface_in_their_place(serve, rgb_model, collect):
+@sizes
+def test_pixels_that_do_not_fit_surface_in_their_place(serve, rgb_model, collect, group_size):
     feed = [snippet(0), ("cam/1", np.zeros((2, 2, 3), np.uint8))]
     results: list[SnippetScores] = []
 
     with pytest.raises(FrameMismatch, match="cam/1"):
-        collect(serve().target, rgb_model, feed, results)
+        collect(serve().target, rgb_model, feed, results, group_size=group_size)
 
     assert [result.snippet_id for result in results] == ["cam/0"]
 

@@ -13,13 +13,14 @@ def test_every_error_is_a_client_error_and_survives_pickling():
         errors.FrameMismatch("text"),
         errors.ModelNotFound("tsn", "host:1", "unknown"),
         errors.SnippetRejected("cam/1", grpc.StatusCode.INVALID_ARGUMENT, "too small"),
+        errors.SnippetRejected("cam/1", grpc.StatusCode.RESOURCE_EXHAUSTED, "no room.", 0.25),
         errors.StreamInterrupted(grpc.StatusCode.UNAVAILABLE, "draining", 3, 2),
     ]
 
     for original in originals:
         copy = pickle.loads(pickle.dumps(original))
         assert isinstance(copy, errors.ClientError)
-        assert str(copy) == str(original)
+        assert (str(copy), vars(copy)) == (str(original), vars(original))
 
 
 def test_an_unavailable_daemon_is_named_with_a_remedy():
@@ -43,6 +44,12 @@ def test_a_status_without_details_still_reads_as_a_sentence():
     text = str(errors.CallFailed(grpc.StatusCode.UNKNOWN, ""))
 
     assert text == "the call failed with UNKNOWN: no reason given."
+
+
+def test_a_rejection_says_when_to_try_again():
+    text = str(errors.SnippetRejected("a", grpc.StatusCode.RESOURCE_EXHAUSTED, "no room.", 0.25))
+
+    assert text.endswith("no room. Try again in 0.25 s.")
 
 
 @pytest.mark.parametrize("kind", [errors.VideoError, errors.ModelNotFound, errors.OutputError])

@@ -1,20 +1,22 @@
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
-from tests.client.toy_daemon import MANIFESTS, answer, rejected, scored, tensor
+from tests.client.toy_daemon import answer, bad, full, good, retry_details, tensor
 from tsnd.v1 import model_pb2, snippets_pb2
-from tsnd_client import errors, messages
+from tsnd_client import Priority, errors, messages
+from tsnd_client.urgency import Urgency
 
 
 class Status(grpc.RpcError):
     """What gRPC raises, without gRPC."""
 
-    def __init__(self, code, details="why"):
+    def __init__(self, code, details="why", metadata=()):
         super().__init__()
-        self._code, self._details = code, details
+        self._code, self._details, self._metadata = code, details, metadata
 
     def code(self):
         return self._code
@@ -22,58 +24,76 @@ class Status(grpc.RpcError):
     def details(self):
         return self._details
 
-
-def test_a_model_description_becomes_model_info(rgb_model, flow_model):
-    flow, rgb = (
-        messages.to_model_info(snippets_pb2.GetModelResponse(manifest=manifest, max_batch_size=8))
-        for manifest in MANIFESTS
-    )
-
-    assert (flow, rgb) == (flow_model, rgb_model)
+    def trailing_metadata(self):
+        return self._metadata
 
 
-def test_a_model_of_unknown_modality_is_a_bad_reply():
-    response = snippets_pb2.GetModelResponse(manifest=model_pb2.ModelManifest(name="new"))
-
-    with pytest.raises(errors.BadReply, match=r"'new' has modality 0.*upgrade"):
-        messages.to_model_info(response)
+BLACK = np.zeros((6, 8, 3), np.uint8)
 
 
-def test_snippet_shape_follows_the_modality(rgb_model, flow_model):
-    assert rgb_model.snippet_shape == (6, 8, 3)
-    assert flow_model.snippet_shape == (4, 6, 8)
+def one_snippet(model, pixels=BLACK, snippet_id=""):
+    """The snippet of a request, as it is sent."""
+    request = messages.new_request(model, Urgency())
+    messages.add_snippet(request, model, snippet_id, pixels)
+    return request.snippets[0]
 
 
-def test_an_rgb_request_carries_model_shape_and_pixels(rgb_model):
+def test_a_request_asks_for_the_newest_version_at_the_usual_urgency(rgb_model):
+    request = messages.new_request(rgb_model, Urgency())
+
+    assert request == snippets_pb2.ScoreRequest(model="toy-rgb", version=0, priority=1)
+
+
+def test_a_request_carries_address_pinned_version_and_urgency(rgb_model):
+    model = replace(rgb_model, address="toy", pinned_version=3)
+
+    request = messages.new_request(model, Urgency(Priority.REAL_TIME, timeout_us=5))
+
+    assert (request.model, request.version, request.timeout_us) == ("toy", 3, 5)
+    assert request.HasField("priority")
+    assert request.priority == 0
+
+
+def test_an_rgb_snippet_carries_shape_and_pixels(rgb_model):
     pixels = np.arange(144, dtype=np.uint8).reshape(6, 8, 3)
 
-    request = messages.to_request(rgb_model, "cam/1", pixels)
+    snippet = one_snippet(rgb_model, pixels, "cam/1")
 
-    assert (request.model, request.version) == ("toy-rgb", 3)
-    assert request.snippet.id == "cam/1"
-    assert request.snippet.modality == model_pb2.MODALITY_RGB
-    assert tuple(request.snippet.shape) == (6, 8, 3)
-    assert request.snippet.raw == bytes(range(144))
+    assert snippet.id == "cam/1"
+    assert snippet.modality == model_pb2.MODALITY_RGB
+    assert tuple(snippet.shape) == (6, 8, 3)
+    assert snippet.raw == bytes(range(144))
 
 
-def test_a_flow_request_carries_the_flow_modality(flow_model):
-    request = messages.to_request(flow_model, "", np.full((4, 6, 8), 128, np.uint8))
+def test_a_flow_snippet_carries_the_flow_modality(flow_model):
+    snippet = one_snippet(flow_model, np.full((4, 6, 8), 128, np.uint8))
 
-    assert request.snippet.modality == model_pb2.MODALITY_FLOW
-    assert tuple(request.snippet.shape) == (4, 6, 8)
+    assert snippet.modality == model_pb2.MODALITY_FLOW
+    assert tuple(snippet.shape) == (4, 6, 8)
 
 
 def test_pixels_of_any_memory_layout_are_sent_row_major(rgb_model):
     pixels = np.arange(144, dtype=np.uint8).reshape(6, 8, 3)[::-1, :, ::-1]
 
-    request = messages.to_request(rgb_model, "", pixels)
+    assert one_snippet(rgb_model, pixels).raw == np.ascontiguousarray(pixels).tobytes()
 
-    assert request.snippet.raw == np.ascontiguousarray(pixels).tobytes()
+
+@pytest.mark.parametrize(
+    ("snippet_id", "pixels"), [("a", BLACK[1:]), (5, BLACK), ("no \ud800 text", BLACK)]
+)
+def test_a_snippet_that_cannot_be_added_leaves_its_request_as_it_was(rgb_model, snippet_id, pixels):
+    request = messages.new_request(rgb_model, Urgency())
+    messages.add_snippet(request, rgb_model, "first", BLACK)
+
+    with pytest.raises((errors.FrameMismatch, TypeError, ValueError)):
+        messages.add_snippet(request, rgb_model, snippet_id, pixels)
+
+    assert [snippet.id for snippet in request.snippets] == ["first"]
 
 
 def test_pixels_of_the_wrong_shape_are_refused_with_what_was_expected(rgb_model):
     with pytest.raises(errors.FrameMismatch) as caught:
-        messages.to_request(rgb_model, "cam/1", np.zeros((48, 64, 3), np.uint8))
+        one_snippet(rgb_model, np.zeros((48, 64, 3), np.uint8), "cam/1")
 
     assert str(caught.value) == (
         "snippet 'cam/1': model 'toy-rgb' takes uint8 [6, 8, 3], got uint8 [48, 64, 3]. "
@@ -85,25 +105,25 @@ def test_pixels_of_the_wrong_dtype_are_refused(flow_model):
     pixels: Any = np.zeros((4, 6, 8), np.float32)
 
     with pytest.raises(errors.FrameMismatch, match=r"got float32.*Stack 2 flow fields"):
-        messages.to_request(flow_model, "cam/1", pixels)
+        one_snippet(flow_model, pixels, "cam/1")
 
 
 def test_a_response_becomes_scores_and_timing(rgb_model):
     pixels = np.zeros((6, 8, 3), np.uint8) + np.array([1, 2, 3], np.uint8)
 
     result = messages.from_response(
-        rgb_model, "cam/1", answer(messages.to_request(rgb_model, "cam/1", pixels))
+        rgb_model, "cam/1", answer(one_snippet(rgb_model, pixels, "cam/1"))
     )
 
     np.testing.assert_array_equal(result.scores, np.array([1, 2, 3], np.float32))
     np.testing.assert_array_equal(result.features, np.array([1, 3], np.float32))
     assert result.outputs["scores"] is result.scores
+    assert (result.model, result.version) == ("toy-rgb", 3)
     assert (result.queue_ns, result.compute_ns, result.batch_size) == (11, 22, 1)
 
 
 def test_results_cannot_be_written_to(rgb_model):
-    request = messages.to_request(rgb_model, "", np.zeros((6, 8, 3), np.uint8))
-    result = messages.from_response(rgb_model, "", answer(request))
+    result = messages.from_response(rgb_model, "", answer(one_snippet(rgb_model)))
     outputs: Any = result.outputs
 
     with pytest.raises(ValueError, match="read-only"):
@@ -147,18 +167,19 @@ def test_a_tensor_of_unknown_type_is_a_bad_reply():
 
 
 def test_a_response_without_features_is_a_bad_reply(rgb_model):
-    response = snippets_pb2.ScoreResponse(outputs=[tensor("scores", [1, 2, 3])])
+    response = answer(one_snippet(rgb_model), outputs=[tensor("scores", [1, 2, 3])])
 
     with pytest.raises(errors.BadReply, match="lacks features"):
         messages.from_response(rgb_model, "", response)
 
 
-def test_scores_that_do_not_fit_the_labels_are_a_bad_reply(rgb_model):
-    response = snippets_pb2.ScoreResponse(
-        outputs=[tensor("scores", [1, 2]), tensor("features", [1])]
-    )
+def test_scores_that_do_not_fit_the_labels_are_a_bad_reply_that_names_the_version(rgb_model):
+    outputs = [tensor("scores", [1, 2]), tensor("features", [1])]
+    response = answer(one_snippet(rgb_model), outputs=outputs, version=4)
 
-    with pytest.raises(errors.BadReply, match=r"shape \[2\].*3 labels"):
+    with pytest.raises(
+        errors.BadReply, match=r"\[2\].*version 3 has 3 labels.*version 4 scored it"
+    ):
         messages.from_response(rgb_model, "", response)
 
 
@@ -167,30 +188,80 @@ def test_a_response_for_another_snippet_is_a_bad_reply(rgb_model):
         messages.from_response(rgb_model, "a", snippets_pb2.ScoreResponse(snippet_id="b"))
 
 
-def test_a_stream_reply_is_scores_or_a_rejection(rgb_model):
-    request = messages.to_request(rgb_model, "a", np.zeros((6, 8, 3), np.uint8))
+def test_another_version_of_the_model_is_read_with_features_of_its_own_length(rgb_model):
+    outputs = [tensor("scores", [1, 2, 3]), tensor("features", [1, 2, 3, 4, 5])]
+    response = answer(one_snippet(rgb_model), version=4, outputs=outputs)
 
-    good = messages.from_stream_response(rgb_model, "a", scored(request))
-    bad = messages.from_stream_response(rgb_model, "a", rejected(request))
+    result = messages.from_response(rgb_model, "", response)
 
-    assert isinstance(good, messages.SnippetScores)
-    assert isinstance(bad, errors.SnippetRejected)
-    assert bad.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert str(bad) == "snippet 'a' was rejected with INVALID_ARGUMENT: not to my taste"
+    assert (result.version, result.features.shape) == (4, (5,))
+
+
+def test_another_version_than_the_pinned_one_is_a_bad_reply(rgb_model):
+    pinned = replace(rgb_model, pinned_version=3)
+    snippet = one_snippet(pinned)
+
+    assert messages.from_response(pinned, "", answer(snippet)).version == 3
+    with pytest.raises(errors.BadReply, match=r"sent to version 3 .* but version 4 scored it"):
+        messages.from_response(pinned, "", answer(snippet, version=4))
+
+
+def test_a_response_of_another_model_is_a_bad_reply(rgb_model):
+    response = answer(one_snippet(rgb_model), model="toy-flow")
+
+    with pytest.raises(errors.BadReply, match="sent to model 'toy-rgb', but 'toy-flow' scored it"):
+        messages.from_response(rgb_model, "", response)
+
+
+def test_a_pair_may_stand_for_another_model_by_now(rgb_model):
+    paired = replace(rgb_model, address="toy")
+
+    result = messages.from_response(paired, "", answer(one_snippet(paired), model="toy-rgb-next"))
+
+    assert result.model == "toy-rgb-next"
+
+
+def test_a_stream_result_is_scores_or_a_rejection(rgb_model):
+    snippet = one_snippet(rgb_model, snippet_id="a")
+
+    scores = messages.from_result(rgb_model, "a", good(snippet))
+    rejection = messages.from_result(rgb_model, "a", bad(snippet))
+
+    assert isinstance(scores, messages.SnippetScores)
+    assert isinstance(rejection, errors.SnippetRejected)
+    assert rejection.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert rejection.retry_after_s is None
+    assert str(rejection) == "snippet 'a' was rejected with INVALID_ARGUMENT: not to my taste"
+
+
+def test_a_rejection_tells_when_to_try_again(rgb_model):
+    result = full(one_snippet(rgb_model), retry_after_s=0.25)
+
+    rejection = messages.from_result(rgb_model, "", result)
+
+    assert isinstance(rejection, errors.SnippetRejected)
+    assert rejection.retry_after_s == 0.25
+
+
+def test_a_rejection_of_another_snippet_is_a_bad_reply(rgb_model):
+    result = bad(one_snippet(rgb_model, snippet_id="b"))
+
+    with pytest.raises(errors.BadReply, match="for snippet 'a', got one for 'b'"):
+        messages.from_result(rgb_model, "a", result)
 
 
 def test_a_rejection_with_an_unheard_of_code_is_unknown(rgb_model):
-    reply = snippets_pb2.ScoreStreamResponse(error=snippets_pb2.SnippetError(code=99))
+    error = snippets_pb2.SnippetError(code=99)
 
-    result = messages.from_stream_response(rgb_model, "", reply)
+    result = messages.from_result(rgb_model, "", snippets_pb2.SnippetResult(error=error))
 
     assert isinstance(result, errors.SnippetRejected)
     assert result.code is grpc.StatusCode.UNKNOWN
 
 
-def test_an_empty_stream_reply_is_a_bad_reply(rgb_model):
+def test_an_empty_stream_result_is_a_bad_reply(rgb_model):
     with pytest.raises(errors.BadReply, match="neither scores nor an error"):
-        messages.from_stream_response(rgb_model, "", snippets_pb2.ScoreStreamResponse())
+        messages.from_result(rgb_model, "", snippets_pb2.SnippetResult())
 
 
 @pytest.mark.parametrize(
@@ -214,3 +285,12 @@ def test_a_status_of_a_call_without_snippet_rejects_none():
     error = messages.from_status(Status(grpc.StatusCode.INTERNAL), target="host:1")
 
     assert type(error) is errors.CallFailed
+
+
+def test_a_status_with_retry_info_tells_when_to_try_again():
+    status = Status(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata=retry_details())
+
+    error = messages.from_status(status, target="host:1", model="toy", snippet_id="a")
+
+    assert isinstance(error, errors.SnippetRejected)
+    assert error.retry_after_s == 0.25

@@ -3,14 +3,21 @@ import numpy as np
 
 from tsnd_client import report
 from tsnd_client.errors import SnippetRejected
-from tsnd_client.messages import Modality, ModelSummary
+from tsnd_client.model_info import Modality, ModelSummary, Pair
 from tsnd_client.results import ScoredSnippet
 
 LABELS = ("walk", "run", "jump")
 
 
-def snippet(scores):
-    return ScoredSnippet("frame/50", 50, 2.0, np.array(scores, np.float32), np.empty(0, np.float32))
+def snippet(scores, version=3):
+    return ScoredSnippet(
+        snippet_id="frame/50",
+        frame_index=50,
+        time_s=2.0,
+        scores=np.array(scores, np.float32),
+        features=np.empty(0, np.float32),
+        version=version,
+    )
 
 
 def test_models_are_listed_in_aligned_columns():
@@ -22,6 +29,16 @@ def test_models_are_listed_in_aligned_columns():
         "a     version 1  rgb   101 classes",
         "long  version 2  flow  20 classes",
     ]
+
+
+def test_pairs_are_listed_after_the_models():
+    lines = report.model_lines(
+        [ModelSummary("a", 1, Modality.RGB, 101), ModelSummary("b", 1, Modality.FLOW, 101)],
+        [Pair("both", rgb_model="a", flow_model="b")],
+    )
+
+    assert lines[0] == "a     version 1  rgb   101 classes"
+    assert lines[2:] == ["both  pair of a and b"]
 
 
 def test_no_models_is_said_in_words():
@@ -51,6 +68,12 @@ def test_the_header_says_what_the_lines_hold(rgb_model):
 
 def test_speed_is_given_per_second():
     assert report.speed_line(30, 1.5) == "30 snippets in 1.50 s, 20.0 snippets/s"
+
+
+def test_versions_that_scored_one_video_are_named_once_each():
+    line = report.versions_line([snippet([0], version) for version in (4, 3, 3)])
+
+    assert line.startswith("versions 3, 4 of the model scored parts of the video")
 
 
 def test_rejections_are_counted_with_the_first_reason():

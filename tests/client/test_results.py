@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ SNIPPETS = [
         time_s=index / 25,
         scores=np.array([0, index, 1], np.float32),
         features=np.array([index, 0.5], np.float32),
+        version=3,
     )
     for index in (0, 5)
 ]
@@ -39,6 +41,15 @@ def test_jsonl_holds_features_when_asked_for(tmp_path):
     write_results(path, SNIPPETS, LABELS, with_features=True)
 
     assert json.loads(path.read_text().splitlines()[1])["features"] == [5, 0.5]
+
+
+def test_features_of_two_lengths_are_refused_with_a_way_out_and_leave_no_file(tmp_path):
+    longer = replace(SNIPPETS[1], features=np.zeros(3, np.float32))
+
+    with pytest.raises(OutputError, match=r"lengths \[2, 3\].*name a \.jsonl file"):
+        write_results(tmp_path / "out.npz", [SNIPPETS[0], longer], LABELS)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_npz_holds_arrays_that_load_without_pickle(tmp_path):

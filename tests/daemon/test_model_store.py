@@ -1,4 +1,3 @@
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -6,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tsnd_daemon.errors import PackageError
-from tsnd_daemon.model_store import load_models, load_package
+from tsnd_daemon.model_store import find_versions, load_package
 
 
 @pytest.fixture
@@ -20,70 +19,29 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_the_newest_version_of_each_model_is_found(repository):
-    newest = repository / "tiny_rgb" / "10"
-    shutil.copytree(repository / "tiny_rgb" / "1", newest)
-    edit_manifest(newest, version=10)
-    shutil.copytree(repository / "tiny_rgb" / "1", repository / "tiny_rgb" / "9")
+def test_all_versions_of_each_model_are_found_in_order(repository):
+    for version in ("10", "9"):
+        shutil.copytree(repository / "tiny_rgb" / "1", repository / "tiny_rgb" / version)
 
-    models = load_models(repository)
-
-    assert {name: m.manifest.version for name, m in models.items()} == {
-        "tiny_flow": 1,
-        "tiny_rgb": 10,
-    }
-    assert models["tiny_rgb"].onnx_path == newest / "model.onnx"
-
-
-def test_the_precision_that_is_asked_for_is_found(repository):
-    folder = repository / "tiny_rgb" / "1"
-    artifacts = json.loads((folder / "manifest.json").read_text())["artifacts"]
-    data = (folder / "model.onnx").read_bytes() + b"\n"
-    (folder / "half.onnx").write_bytes(data)
-    half = {
-        **artifacts[0],
-        "file": "half.onnx",
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "precision": "PRECISION_FP16",
-    }
-    edit_manifest(folder, artifacts=[*artifacts, half])
-
-    assert load_package(folder).onnx_path.name == "model.onnx"
-    assert load_package(folder, "fp16").onnx_path.name == "half.onnx"
-
-
-def test_a_precision_that_is_not_there_is_refused_with_the_remedy(repository):
-    with pytest.raises(
-        PackageError,
-        match=r"no int8 graph.*tsn-build add .*--precision int8 --calibration VIDEO_OR_FOLDER, or",
-    ):
-        load_models(repository, "int8")
-
-
-def test_a_graph_without_a_precision_is_fp32(repository):
-    folder = repository / "tiny_rgb" / "1"
-    artifacts = json.loads((folder / "manifest.json").read_text())["artifacts"]
-    edit_manifest(
-        folder, artifacts=[{k: v for k, v in a.items() if k != "precision"} for a in artifacts]
-    )
-
-    assert load_package(folder, "fp32").onnx_path.name == "model.onnx"
+    assert find_versions(repository) == {"tiny_flow": [1], "tiny_rgb": [1, 9, 10]}
 
 
 def test_staging_folders_and_stray_files_are_ignored(repository):
     (repository / ".staging-x").mkdir()
     (repository / "README").write_text("notes")
     (repository / "empty_model").mkdir()
+    for stray in ("latest", "007", "\u0661"):
+        (repository / "tiny_rgb" / stray).mkdir()
 
-    assert sorted(load_models(repository)) == ["tiny_flow", "tiny_rgb"]
+    assert find_versions(repository) == {"empty_model": [], "tiny_flow": [1], "tiny_rgb": [1]}
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: None])
-def test_a_repository_without_models_says_how_to_build_one(tmp_path, make):
+@pytest.mark.parametrize("make", [Path.touch, lambda path: None])
+def test_a_repository_that_is_no_folder_says_how_to_build_one(tmp_path, make):
     make(tmp_path / "models")
 
     with pytest.raises(PackageError, match="tsn-build build --repository"):
-        load_models(tmp_path / "models")
+        find_versions(tmp_path / "models")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +56,6 @@ def test_a_repository_without_models_says_how_to_build_one(tmp_path, make):
         ({"labels": ["one"]}, "has 1 labels and the outputs"),
         ({"outputs": []}, "expected an output 'scores'"),
         ({"input": {"data_type": "DATA_TYPE_UINT8", "shape": [3]}}, "expected uint8 of three"),
-        ({"artifacts": []}, "lists 0 serving graphs"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(repository, changes, reason):

@@ -23,8 +23,14 @@ def message(**changes):
     return snippets_pb2.Snippet(**{**fields, **changes})
 
 
+def validate(sent, by=None):
+    """Check a message, with its pixels beside it as the reader of requests gives them."""
+    raw = sent.raw if sent.WhichOneof("payload") else None
+    return (by or contract()).validate(sent, raw)
+
+
 def test_a_valid_snippet_keeps_its_pixels_in_order():
-    snippet = contract().validate(message())
+    snippet = validate(message())
 
     assert snippet.id == "cam3/118"
     np.testing.assert_array_equal(snippet.pixels, np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
@@ -52,7 +58,7 @@ def test_a_snippet_that_does_not_fit_is_refused_with_what_came_and_what_was_expe
     changes, reason
 ):
     with pytest.raises(InvalidSnippet, match=re.escape(reason)):
-        contract().validate(message(**changes))
+        validate(message(**changes))
 
 
 def test_a_snippet_without_pixels_is_told_how_many_bytes_to_send():
@@ -60,11 +66,11 @@ def test_a_snippet_without_pixels_is_told_how_many_bytes_to_send():
     empty.ClearField("raw")
 
     with pytest.raises(InvalidSnippet, match="has no pixels: set raw to 24 bytes"):
-        contract().validate(empty)
+        validate(empty)
 
 
 def test_a_flow_model_explains_its_layout():
     flow = contract(FLOW, (10, 2, 4))
 
     with pytest.raises(InvalidSnippet, match=r"planes x0, y0, x1, y1, \.\.\.\), got \[2, 2, 4\]"):
-        flow.validate(message(modality=FLOW, shape=[2, 2, 4]))
+        validate(message(modality=FLOW, shape=[2, 2, 4]), flow)

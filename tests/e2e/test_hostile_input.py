@@ -10,6 +10,7 @@ from grpc import aio
 
 from tests.daemons import running_daemon
 from tsnd.v1 import model_pb2, snippets_pb2
+from tsnd_daemon.executors.synthetic import SyntheticExecutor
 
 SCORE = "/tsnd.v1.SnippetService/Score"
 STREAM = "/tsnd.v1.SnippetService/ScoreStream"
@@ -19,9 +20,11 @@ SIZE = 16 * 21 * 3
 def good_request():
     return snippets_pb2.ScoreRequest(
         model="tiny_rgb",
-        snippet=snippets_pb2.Snippet(
-            id="good", modality=model_pb2.MODALITY_RGB, shape=[16, 21, 3], raw=bytes(SIZE)
-        ),
+        snippets=[
+            snippets_pb2.Snippet(
+                id="good", modality=model_pb2.MODALITY_RGB, shape=[16, 21, 3], raw=bytes(SIZE)
+            )
+        ],
     )
 
 
@@ -73,7 +76,7 @@ async def test_random_bytes_on_a_stream_end_that_stream_alone(tiny_repository):
 
 async def test_a_message_beyond_the_bound_is_refused_without_reading_it(tiny_repository):
     request = good_request()
-    request.snippet.raw = bytes(5 * 1024 * 1024)
+    request.snippets[0].raw = bytes(5 * 1024 * 1024)
     async with running_daemon(tiny_repository) as daemon:
         code, details = await status_of(daemon.stub.Score(request))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -81,17 +84,65 @@ async def test_a_message_beyond_the_bound_is_refused_without_reading_it(tiny_rep
         assert await still_serves(daemon)
 
 
-async def test_an_empty_request_is_told_that_its_model_is_unknown(tiny_repository):
+async def test_an_unknown_model_is_answered_with_those_there_are(tiny_repository):
+    request = good_request()
+    request.model = ""
     async with running_daemon(tiny_repository) as daemon:
-        code, details = await status_of(daemon.stub.Score(snippets_pb2.ScoreRequest()))
+        code, details = await status_of(daemon.stub.Score(request))
 
     assert code is grpc.StatusCode.NOT_FOUND
     assert "there are tiny_flow, tiny_rgb" in details
 
 
+@pytest.mark.parametrize("count", [0, 2])
+async def test_a_single_call_takes_one_snippet(tiny_repository, count):
+    request = good_request()
+    (snippet,) = request.snippets
+    del request.snippets[:]
+    request.snippets.extend([snippet] * count)
+    async with running_daemon(tiny_repository) as daemon:
+        code, details = await status_of(daemon.stub.Score(request))
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"Score takes one snippet, got {count}" in details
+
+
+async def test_a_message_without_snippets_ends_its_stream_after_what_came_before(tiny_repository):
+    async with running_daemon(tiny_repository) as daemon:
+        call = daemon.stub.ScoreStream(iter([good_request(), snippets_pb2.ScoreRequest()]))
+        replies: list[snippets_pb2.SnippetResult] = []
+        with pytest.raises(aio.AioRpcError, match="a ScoreRequest without snippets"):
+            async for reply in call:
+                replies.extend(reply.results)
+        assert [r.response.snippet_id for r in replies] == ["good"]
+        assert await still_serves(daemon)
+
+
+async def test_a_group_that_is_too_large_is_refused_snippet_by_snippet(tiny_repository):
+    request = good_request()
+    request.snippets.extend([request.snippets[0]] * 4)
+    async with running_daemon(tiny_repository, max_group_size=4) as daemon:
+        call = daemon.stub.ScoreStream(iter([request, good_request()]))
+        results = [result async for reply in call for result in reply.results]
+
+    assert [r.error.code for r in results] == [3] * 5 + [0]
+    assert "its message has 5 snippets, at most 4" in results[0].error.message
+
+
+async def test_an_unknown_priority_is_told(tiny_repository):
+    request = good_request()
+    request.priority = 7
+    async with running_daemon(tiny_repository) as daemon:
+        code, details = await status_of(daemon.stub.Score(request))
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "priority 7, expected 0 (real time), 1 (normal) or 2 (bulk)" in details
+
+
 async def test_a_long_model_name_is_not_echoed_whole(tiny_repository):
     async with running_daemon(tiny_repository) as daemon:
-        request = snippets_pb2.ScoreRequest(model="m" * 100_000)
+        request = good_request()
+        request.model = "m" * 100_000
         code, details = await status_of(daemon.stub.Score(request))
 
     assert code is grpc.StatusCode.NOT_FOUND
@@ -146,24 +197,13 @@ async def test_an_expired_deadline_is_answered_as_such(tiny_repository):
 
 
 async def test_an_executor_that_fails_tells_the_client_nothing_internal(tiny_repository):
-    class Failing:
-        """Runs its warm-up, then fails."""
-
-        def __init__(self):
-            self.runs_left = 2
-
-        def execute(self, snippets):
-            if self.runs_left == 0:
+    class Failing(SyntheticExecutor):
+        def start(self, slot, snippets):
+            if snippets[0].id == "good":
                 raise RuntimeError("secret path /etc/shadow")
-            self.runs_left -= 1
-            return {"scores": np.zeros((len(snippets), 5), np.float32)}
+            super().start(slot, snippets)
 
-        def close(self):
-            pass
-
-    async with running_daemon(
-        tiny_repository, executor_factory=lambda _model, _settings: Failing()
-    ) as daemon:
+    async with running_daemon(tiny_repository, make_executor=Failing) as daemon:
         code, details = await status_of(daemon.stub.Score(good_request()))
 
     assert code is grpc.StatusCode.INTERNAL

@@ -56,22 +56,20 @@ def scores_of_graph(repository, precision, frames):
     return session.run(["scores"], {"snippets": frames})[0]
 
 
-@pytest.mark.parametrize(
-    "executor", ["onnxruntime", pytest.param("openvino", marks=needs_openvino)]
-)
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=needs_openvino)])
 @pytest.mark.parametrize("precision", list(PRECISIONS))
 async def test_the_daemon_answers_what_the_graph_of_the_precision_gives(
-    repository, executor, precision
+    repository, backend, precision
 ):
     frames = random_bytes(4, 20, *SHAPE)
     snippets = ((str(i), frame) for i, frame in enumerate(frames))
 
-    async with running_daemon(repository, executor=executor, precision=precision) as daemon:
+    async with running_daemon(repository, backend=backend, precision=precision) as daemon:
         async with AsyncClient(daemon.endpoints.grpc) as client:
             stream = client.score_stream(await client.model("tiny_rgb"), snippets)
             results = [result async for result in stream]
 
     scores = np.stack([r.scores for r in results if isinstance(r, SnippetScores)])
     expected = scores_of_graph(repository, precision, frames)
-    tolerance = SAME if executor == "onnxruntime" else OPENVINO_TOLERANCE[precision]
+    tolerance = SAME if backend == "onnxruntime" else OPENVINO_TOLERANCE[precision]
     assert max_relative_error(scores, expected) <= tolerance

@@ -30,7 +30,7 @@ async def scored(stream):
     return results
 
 
-def slow_executor(model, _settings):
+def slow_executor(model):
     return SyntheticExecutor(model, execution_s=0.002)
 
 
@@ -44,7 +44,7 @@ async def test_2000_snippets_of_8_concurrent_clients_come_back_complete_and_in_o
             )
             return [result async for result in stream]
 
-    async with running_daemon(tiny_repository, executor_factory=slow_executor) as daemon:
+    async with running_daemon(tiny_repository, make_executor=slow_executor) as daemon:
         streams = await asyncio.gather(
             *(one_client(seed, daemon.endpoints.grpc) for seed in range(CLIENTS))
         )
@@ -79,7 +79,7 @@ async def test_a_bad_snippet_is_answered_in_its_place_and_the_stream_goes_on(tin
         payload = {"raw": bytes(16 * 21 * 3)}
         return snippets_pb2.ScoreRequest(
             model=changes.pop("model", "tiny_rgb"),
-            snippet=snippets_pb2.Snippet(**{**fields, **payload, **changes}),
+            snippets=[snippets_pb2.Snippet(**{**fields, **payload, **changes})],
         )
 
     bad: dict[int, dict[str, Any]] = {
@@ -90,7 +90,7 @@ async def test_a_bad_snippet_is_answered_in_its_place_and_the_stream_goes_on(tin
     }
     async with running_daemon(tiny_repository) as daemon:
         call = daemon.stub.ScoreStream(request(i, **bad.get(i, {})) for i in range(12))
-        replies = [reply async for reply in call]
+        replies = [result async for reply in call for result in reply.results]
 
     ids = [r.response.snippet_id or r.error.snippet_id for r in replies]
     assert ids == [str(i) for i in range(12)]
@@ -130,7 +130,7 @@ async def test_flow_and_rgb_models_are_served_side_by_side(tiny_repository):
 
 
 async def test_a_stream_that_is_cut_off_leaves_nothing_pending(tiny_repository):
-    async with running_daemon(tiny_repository, executor_factory=slow_executor) as daemon:
+    async with running_daemon(tiny_repository, make_executor=slow_executor) as daemon:
         async with AsyncClient(daemon.endpoints.grpc) as client:
             stream = client.score_stream(await client.model("tiny_rgb"), frames(0, 10_000))
             async for _ in stream:
@@ -143,11 +143,11 @@ async def test_a_stream_that_is_cut_off_leaves_nothing_pending(tiny_repository):
 
 
 async def test_a_full_queue_refuses_single_snippets_and_keeps_the_others(tiny_repository):
-    def stuck(model, _settings):
+    def stuck(model):
         return SyntheticExecutor(model, execution_s=0.05)
 
     bounds = {"max_batch_size": 1, "max_queue_size": 2, "max_in_flight_per_stream": 100}
-    async with running_daemon(tiny_repository, executor_factory=stuck, **bounds) as daemon:
+    async with running_daemon(tiny_repository, make_executor=stuck, **bounds) as daemon:
         async with AsyncClient(daemon.endpoints.grpc, max_in_flight=20) as client:
             results = [
                 r async for r in client.score_stream(await client.model("tiny_rgb"), frames(0, 20))
@@ -160,7 +160,7 @@ async def test_a_full_queue_refuses_single_snippets_and_keeps_the_others(tiny_re
 
 async def test_flow_control_bounds_what_a_greedy_stream_occupies(tiny_repository):
     bounds = {"max_in_flight_per_stream": 3, "max_batch_size": 8}
-    async with running_daemon(tiny_repository, executor_factory=slow_executor, **bounds) as daemon:
+    async with running_daemon(tiny_repository, make_executor=slow_executor, **bounds) as daemon:
         async with AsyncClient(daemon.endpoints.grpc, max_in_flight=64) as client:
             model = await client.model("tiny_rgb")
             results = await scored(client.score_stream(model, frames(0, 60)))

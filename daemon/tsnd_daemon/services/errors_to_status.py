@@ -10,8 +10,11 @@ from grpc import aio
 
 from tsnd_daemon.errors import RequestError
 from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.services.messages import error_details
 
-SERVICE = "tsnd.v1.SnippetService"
+SNIPPET_SERVICE = "tsnd.v1.SnippetService"
+CONTROL_SERVICE = "tsnd.v1.ModelControlService"
+_STATUS_DETAILS = "grpc-status-details-bin"
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +23,7 @@ Behavior = Callable[[Any, "aio.ServicerContext[Any, Any]"], Awaitable[Any]]
 
 
 class ErrorsToStatus(aio.ServerInterceptor):
-    """Guards every method of the snippet service.
+    """Guards every method of our services.
 
     A RequestError becomes its status and message. Anything else is our own fault: it is
     logged once with its traceback, and the client learns nothing internal.
@@ -39,7 +42,7 @@ class ErrorsToStatus(aio.ServerInterceptor):
         """Wrap the handler of a call, if it is one of ours."""
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.lstrip("/").partition("/")
-        if handler is None or service != SERVICE:
+        if handler is None or service not in (SNIPPET_SERVICE, CONTROL_SERVICE):
             return handler
         coders = (handler.request_deserializer, handler.response_serializer)
         behavior: Any
@@ -56,7 +59,9 @@ class ErrorsToStatus(aio.ServerInterceptor):
                 return await behavior(request, context)
             except RequestError as err:
                 code = err.code
-                await context.abort(code, str(err))
+                await context.abort(
+                    code, str(err), trailing_metadata=((_STATUS_DETAILS, error_details(err)),)
+                )
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
                 raise

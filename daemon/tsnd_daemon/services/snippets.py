@@ -3,52 +3,40 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
 
+import grpc
 from grpc import aio
 
 from tsnd.v1 import model_pb2, snippets_pb2, snippets_pb2_grpc
-from tsnd_daemon.batcher import Batcher
-from tsnd_daemon.errors import Draining, ModelNotFound, RequestError
+from tsnd_daemon.batcher import NORMAL
+from tsnd_daemon.errors import Draining, InvalidSnippet
+from tsnd_daemon.fair_queue import PRIORITIES
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.services.messages import error_response, score_response
-from tsnd_daemon.snippets import Scores
-from tsnd_daemon.validation import SnippetContract
+from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
+from tsnd_daemon.services.messages import write_scores
+from tsnd_daemon.services.requests import Buffer, Request, parse_request, readable
+from tsnd_daemon.services.score_stream import Accepted, ScoreStream
+from tsnd_daemon.serving import ServedModel
 
 Context = aio.ServicerContext[snippets_pb2.ScoreRequest, snippets_pb2.ScoreStreamResponse]
 
 
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model as the service sees it."""
+class Catalogue(Protocol):
+    """What is served at the moment; ModelPool is one."""
 
-    manifest: model_pb2.ModelManifest
-    contract: SnippetContract
-    batcher: Batcher
-    max_batch_size: int
+    def find(self, name: str, version: int, modality: int) -> ServedModel:
+        """Return a model; raises ModelNotFound or InvalidSnippet."""
+        ...
 
+    def served(self) -> list[ServedModel]:
+        """Return all models and versions, by name and version."""
+        ...
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Accepted:
-    """A snippet of a stream whose scores are to come."""
-
-    snippet_id: str
-    manifest: model_pb2.ModelManifest
-    scores: asyncio.Future[Scores]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Refused:
-    """A snippet of a stream that was refused."""
-
-    snippet_id: str
-    error: RequestError
-
-
-_Item = _Accepted | _Refused | None
-"""What became of a request, in the stream's order; None is the end."""
+    def pairs(self) -> list[snippets_pb2.Pair]:
+        """Return the two-stream pairs, by name."""
+        ...
 
 
 class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
@@ -56,22 +44,25 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
 
     def __init__(
         self,
-        models: Mapping[str, ServedModel],
+        catalogue: Catalogue,
         metrics: Metrics,
         *,
         max_in_flight_per_stream: int,
+        max_group_size: int,
     ) -> None:
         """Serve some models.
 
         Args:
-            models: By name.
+            catalogue: Where they are found.
             metrics: Where it reports.
-            max_in_flight_per_stream: Most unanswered snippets of one stream.
+            max_in_flight_per_stream: Unanswered snippets with which a stream is not read.
+            max_group_size: Most snippets in one message.
         """
-        self._models = dict(sorted(models.items()))
+        self._catalogue = catalogue
         self._metrics = metrics
         self._max_in_flight = max_in_flight_per_stream
-        self._readers: set[asyncio.Task[None]] = set()
+        self._max_group_size = max_group_size
+        self._streams: set[ScoreStream] = set()
         self._draining = False
         self._open_calls = 0
         self._all_answered = asyncio.Event()
@@ -86,8 +77,8 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             Whether anyone had to be answered.
         """
         self._draining = True
-        for reader in self._readers:
-            reader.cancel()
+        for stream in self._streams:
+            stream.stop_reading()
         if not self._open_calls:
             return False
         self._all_answered.clear()
@@ -105,42 +96,57 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             if not self._open_calls:
                 self._all_answered.set()
 
-    async def Score(
-        self, request: snippets_pb2.ScoreRequest, context: Context
+    async def Score(  # type: ignore[override] # see add_to_server
+        self, request: Request, context: Context
     ) -> snippets_pb2.ScoreResponse:
         """Score one snippet."""
-        try:
-            with self._open_call():
-                manifest, scores = self._accept(request, _deadline_ns(context))
-                return score_response(request.snippet.id, manifest, await scores)
-        except RequestError as err:
-            self._metrics.rejected.labels(err.code.name).inc()
-            raise
+        with self._metrics.count_rejected(), self._open_call():
+            message = readable(request)
+            if len(message.snippets) != 1:
+                raise InvalidSnippet(
+                    f"Score takes one snippet, got {len(message.snippets)}. Send several on a "
+                    "stream: ScoreStream."
+                )
+            # Calls of one client share, as the snippets of a stream do.
+            accepted = self._accept(
+                message,
+                message.snippets[0],
+                request.pixels[0],
+                context.peer(),
+                _deadline_ns(context),
+            )
+            try:
+                scores = await accepted.waiting.scores
+            except asyncio.CancelledError:
+                accepted.withdraw()
+                raise
+            response = snippets_pb2.ScoreResponse()
+            write_scores(response, accepted.snippet_id, accepted.model.manifest, scores)
+            return response
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ScoreStream(  # type: ignore[override]
         self, _requests: AsyncIterator[snippets_pb2.ScoreRequest], context: Context
     ) -> None:
-        """Score the snippets of a stream, at most max_in_flight_per_stream at a time."""
+        """Score the snippets of a stream; see score_stream.py."""
         if self._draining:
             raise Draining("the daemon is stopping; send the stream to another, or try later.")
-        accepted: asyncio.Queue[_Item] = asyncio.Queue()
-        window = asyncio.Semaphore(self._max_in_flight)
-        reader = asyncio.create_task(self._read(context, accepted, window))
-        # Not by the reader itself: one that is cancelled before it starts never gets there.
-        reader.add_done_callback(lambda _: accepted.put_nowait(None))
-        self._readers.add(reader)
+        deadline_ns = _deadline_ns(context)
+        stream = ScoreStream(
+            context,
+            lambda request, snippet, pixels: self._accept(
+                request, snippet, pixels, stream, deadline_ns
+            ),
+            self._metrics,
+            max_in_flight=self._max_in_flight,
+            max_group_size=self._max_group_size,
+        )
         with self._metrics.streams.track_inprogress(), self._open_call():
+            self._streams.add(stream)
             try:
-                while (item := await accepted.get()) is not None:
-                    await context.write(await self._reply(item))
-                    window.release()
+                await stream.run()
             finally:
-                self._readers.discard(reader)
-                reader.cancel()
-                _withdraw(accepted)
-        with contextlib.suppress(asyncio.CancelledError):
-            await reader
+                self._streams.discard(stream)
         if self._draining:
             raise Draining(
                 "the daemon is stopping. All snippets that it had accepted are answered; send "
@@ -154,85 +160,75 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         return snippets_pb2.ListModelsResponse(
             models=[
                 snippets_pb2.ModelSummary(
-                    name=name,
+                    name=model.manifest.name,
                     version=model.manifest.version,
                     modality=model.manifest.modality,
                     classes=len(model.manifest.labels),
                 )
-                for name, model in self._models.items()
-            ]
+                for model in self._catalogue.served()
+            ],
+            pairs=self._catalogue.pairs(),
         )
 
     async def GetModel(
         self, request: snippets_pb2.GetModelRequest, _context: Context
     ) -> snippets_pb2.GetModelResponse:
         """Describe one model."""
-        model = self._find(request.name, request.version)
+        served = self._catalogue.find(request.name, request.version, request.modality)
         return snippets_pb2.GetModelResponse(
-            manifest=model.manifest, max_batch_size=model.max_batch_size
+            manifest=served.manifest,
+            max_batch_size=served.max_batch_size,
+            max_group_size=self._max_group_size,
+            backend=served.model.backend,
+            precision=served.model.artifact.precision or model_pb2.PRECISION_FP32,
         )
 
-    async def _read(
-        self,
-        context: Context,
-        accepted: asyncio.Queue[_Item],
-        window: asyncio.Semaphore,
-    ) -> None:
-        """Accept a stream's snippets while its window is open."""
-        deadline_ns = _deadline_ns(context)
-        while True:
-            await window.acquire()
-            message: object = await context.read()
-            if message is aio.EOF:
-                return
-            request = cast("snippets_pb2.ScoreRequest", message)
-            accepted.put_nowait(self._try_accept(request, deadline_ns))
-
-    def _try_accept(
-        self, request: snippets_pb2.ScoreRequest, deadline_ns: int | None
-    ) -> _Accepted | _Refused:
-        snippet_id = request.snippet.id
-        try:
-            manifest, scores = self._accept(request, deadline_ns)
-        except RequestError as err:
-            return _Refused(snippet_id, err)
-        return _Accepted(snippet_id, manifest, scores)
-
     def _accept(
-        self, request: snippets_pb2.ScoreRequest, deadline_ns: int | None
-    ) -> tuple[model_pb2.ModelManifest, asyncio.Future[Scores]]:
+        self,
+        request: snippets_pb2.ScoreRequest,
+        message: snippets_pb2.Snippet,
+        pixels: Buffer | None,
+        stream: object,
+        call_deadline_ns: int | None,
+    ) -> Accepted:
+        """Check a snippet and queue it; raises RequestError."""
         if self._draining:
             raise Draining("the daemon is stopping; send the snippet to another, or try later.")
-        model = self._find(request.model, request.version)
-        snippet = model.contract.validate(request.snippet)
-        return model.manifest, model.batcher.submit(snippet, deadline_ns=deadline_ns)
-
-    async def _reply(self, item: _Accepted | _Refused) -> snippets_pb2.ScoreStreamResponse:
-        if isinstance(item, _Refused):
-            return self._refusal(item.snippet_id, item.error)
-        try:
-            scores = await item.scores
-        except RequestError as err:
-            return self._refusal(item.snippet_id, err)
-        response = score_response(item.snippet_id, item.manifest, scores)
-        return snippets_pb2.ScoreStreamResponse(response=response)
-
-    def _refusal(self, snippet_id: str, error: RequestError) -> snippets_pb2.ScoreStreamResponse:
-        self._metrics.rejected.labels(error.code.name).inc()
-        return error_response(snippet_id, error)
-
-    def _find(self, name: str, version: int) -> ServedModel:
-        model = self._models.get(name)
-        if model is None:
-            raise ModelNotFound(
-                f"there is no model {name[:128]!r} here; there are {', '.join(self._models)}."
+        priority = request.priority if request.HasField("priority") else NORMAL
+        if priority >= PRIORITIES:
+            raise InvalidSnippet(
+                f"snippet {message.id[:64]!r}: priority {priority}, expected 0 (real time), 1 "
+                "(normal) or 2 (bulk)."
             )
-        if version not in (0, model.manifest.version):
-            raise ModelNotFound(
-                f"model {name!r} has version {model.manifest.version} here, not {version}. Send 0 "
-                "for the version being served."
-            )
-        return model
+        model = self._catalogue.find(request.model, request.version, message.modality)
+        waiting = model.batcher.submit(
+            model.contract.validate(message, pixels),
+            stream=stream,
+            priority=priority,
+            deadline_ns=_earlier(call_deadline_ns, request.timeout_us),
+        )
+        return Accepted(message.id, model, waiting)
+
+
+def add_to_server(service: SnippetService, server: aio.Server) -> None:
+    """Let a server call a service, with requests as `parse_request` reads them."""
+    pb, unary = snippets_pb2, grpc.unary_unary_rpc_method_handler
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Score": unary(service.Score, parse_request, pb.ScoreResponse.SerializeToString),
+        "ScoreStream": grpc.stream_stream_rpc_method_handler(
+            service.ScoreStream, parse_request, pb.ScoreStreamResponse.SerializeToString
+        ),
+        "ListModels": unary(
+            service.ListModels,
+            pb.ListModelsRequest.FromString,
+            pb.ListModelsResponse.SerializeToString,
+        ),
+        "GetModel": unary(
+            service.GetModel, pb.GetModelRequest.FromString, pb.GetModelResponse.SerializeToString
+        ),
+    }
+    handler = grpc.method_handlers_generic_handler(SNIPPET_SERVICE, methods)
+    server.add_generic_rpc_handlers((handler,))
 
 
 def _deadline_ns(context: Context) -> int | None:
@@ -241,9 +237,9 @@ def _deadline_ns(context: Context) -> int | None:
     return None if left_s is None else time.monotonic_ns() + int(left_s * 1e9)
 
 
-def _withdraw(accepted: asyncio.Queue[_Item]) -> None:
-    """Cancel what a stream that is gone still waits for."""
-    while not accepted.empty():
-        item = accepted.get_nowait()
-        if isinstance(item, _Accepted):
-            item.scores.cancel()
+def _earlier(call_deadline_ns: int | None, timeout_us: int) -> int | None:
+    """Return the earlier of a call's deadline and a timeout from now, if there is any."""
+    if not timeout_us:
+        return call_deadline_ns
+    deadline_ns = time.monotonic_ns() + timeout_us * 1_000
+    return deadline_ns if call_deadline_ns is None else min(call_deadline_ns, deadline_ns)

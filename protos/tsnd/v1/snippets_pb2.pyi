@@ -10,6 +10,7 @@ a video's snippets and fusion of modalities belong to the client.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tsnd.v1 import model_pb2 as _model_pb2
@@ -26,33 +27,52 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ScoreRequest(_message.Message):
-    """One snippet to score."""
+    """Snippets of one model to score. On a stream several in one message cost both sides less
+    than as many messages.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
-    SNIPPET_FIELD_NUMBER: _builtins.int
+    SNIPPETS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_US_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Name of the model."""
+    """Name of the model, or of a two-stream pair, of which the snippet's modality chooses
+    the model.
+    """
     version: _builtins.int
-    """Version of the model; 0 means the one being served."""
+    """Version of the model; 0 means the newest that is served."""
+    priority: _builtins.int
+    """0 real time, 1 normal (when absent), 2 bulk. Lower numbers run first, always; when
+    the queue is full, bulk is shed first.
+    """
+    timeout_us: _builtins.int
+    """After so long from their arrival the scores are of no use any more: a snippet that
+    has not begun to run by then is answered with DEADLINE_EXCEEDED. 0 is no such limit.
+    The call's own deadline holds besides.
+    """
     @_builtins.property
-    def snippet(self) -> Global___Snippet:
-        """The snippet."""
+    def snippets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snippet]:
+        """The snippets, at least one."""
 
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.int = ...,
-        snippet: Global___Snippet | None = ...,
+        snippets: _abc.Iterable[Global___Snippet] | None = ...,
+        priority: _builtins.int | None = ...,
+        timeout_us: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["snippet", b"snippet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "snippet", b"snippet", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "model", b"model", "priority", b"priority", "snippets", b"snippets", "timeout_us", b"timeout_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
 
 Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
 
@@ -208,7 +228,31 @@ Global___Timing: _TypeAlias = Timing  # noqa: Y015
 
 @_typing.final
 class ScoreStreamResponse(_message.Message):
-    """The reply to one request of a stream."""
+    """Some results of a stream, in the order of its snippets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnippetResult]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___SnippetResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreStreamResponse: _TypeAlias = ScoreStreamResponse  # noqa: Y015
+
+@_typing.final
+class SnippetResult(_message.Message):
+    """What became of one snippet of a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,7 +280,7 @@ class ScoreStreamResponse(_message.Message):
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
-Global___ScoreStreamResponse: _TypeAlias = ScoreStreamResponse  # noqa: Y015
+Global___SnippetResult: _TypeAlias = SnippetResult  # noqa: Y015
 
 @_typing.final
 class SnippetError(_message.Message):
@@ -247,22 +291,28 @@ class SnippetError(_message.Message):
     SNIPPET_ID_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     snippet_id: _builtins.str
     """The snippet's id as it was sent."""
     code: _builtins.int
     """A gRPC status code, for example 3 for INVALID_ARGUMENT."""
     message: _builtins.str
     """What came, what was expected, what to do."""
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """When to try again; only with RESOURCE_EXHAUSTED."""
+
     def __init__(
         self,
         *,
         snippet_id: _builtins.str = ...,
         code: _builtins.int = ...,
         message: _builtins.str = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "snippet_id", b"snippet_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retry_after", b"retry_after", "snippet_id", b"snippet_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,22 +342,57 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
-        """One entry per model."""
+        """One entry per model and version."""
+
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pair]:
+        """The two-stream pairs."""
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___ModelSummary] | None = ...,
+        pairs: _abc.Iterable[Global___Pair] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "pairs", b"pairs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class Pair(_message.Message):
+    """A name that stands for two models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RGB_MODEL_FIELD_NUMBER: _builtins.int
+    FLOW_MODEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name."""
+    rgb_model: _builtins.str
+    """The models, by the modality of their snippets."""
+    flow_model: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        rgb_model: _builtins.str = ...,
+        flow_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_model", b"flow_model", "name", b"name", "rgb_model", b"rgb_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pair: _TypeAlias = Pair  # noqa: Y015
 
 @_typing.final
 class ModelSummary(_message.Message):
@@ -351,19 +436,23 @@ class GetModelRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    MODALITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the model."""
+    """Name of the model, or of a pair."""
     version: _builtins.int
-    """Version of the model; 0 means the one being served."""
+    """Version of the model; 0 means the newest that is served."""
+    modality: _model_pb2.Modality.ValueType
+    """Which model of a pair is meant; has no meaning for others."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         version: _builtins.int = ...,
+        modality: _model_pb2.Modality.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["modality", b"modality", "name", b"name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -377,8 +466,16 @@ class GetModelResponse(_message.Message):
 
     MANIFEST_FIELD_NUMBER: _builtins.int
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_GROUP_SIZE_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
     max_batch_size: _builtins.int
     """Most snippets that the daemon runs in one execution of it."""
+    max_group_size: _builtins.int
+    """Most snippets in one message."""
+    backend: _builtins.str
+    """What runs it, such as onnxruntime or tensorrt, and in which precision."""
+    precision: _model_pb2.Precision.ValueType
     @_builtins.property
     def manifest(self) -> _model_pb2.ModelManifest:
         """The manifest of its package."""
@@ -388,10 +485,13 @@ class GetModelResponse(_message.Message):
         *,
         manifest: _model_pb2.ModelManifest | None = ...,
         max_batch_size: _builtins.int = ...,
+        max_group_size: _builtins.int = ...,
+        backend: _builtins.str = ...,
+        precision: _model_pb2.Precision.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "max_batch_size", b"max_batch_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "manifest", b"manifest", "max_batch_size", b"max_batch_size", "max_group_size", b"max_group_size", "precision", b"precision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,16 +62,18 @@ class SnippetServiceServicer:
     """
 
     def Score(self, request, context):
-        """Scores one snippet. A snippet that cannot be scored ends the call with a status.
+        """Scores one snippet; the request must have exactly one. A snippet that cannot be
+        scored ends the call with a status. RESOURCE_EXHAUSTED carries a
+        google.rpc.RetryInfo in its details.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScoreStream(self, request_iterator, context):
-        """Scores the snippets of one stream. Replies come one per request, in the order of
-        the requests. A snippet that cannot be scored is answered with an error of its
-        own; the stream goes on.
+        """Scores the snippets of one stream. There is one result per snippet, in the order of
+        the snippets; how results are grouped into messages has no meaning. A snippet that
+        cannot be scored gets an error in its place, and the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

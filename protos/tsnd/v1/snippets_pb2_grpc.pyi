@@ -39,11 +39,14 @@ class SnippetServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SnippetServiceAsyncStub: ...
     Score: _grpc.UnaryUnaryMultiCallable[_snippets_pb2.ScoreRequest, _snippets_pb2.ScoreResponse]
-    """Scores one snippet. A snippet that cannot be scored ends the call with a status."""
+    """Scores one snippet; the request must have exactly one. A snippet that cannot be
+    scored ends the call with a status. RESOURCE_EXHAUSTED carries a
+    google.rpc.RetryInfo in its details.
+    """
     ScoreStream: _grpc.StreamStreamMultiCallable[_snippets_pb2.ScoreRequest, _snippets_pb2.ScoreStreamResponse]
-    """Scores the snippets of one stream. Replies come one per request, in the order of
-    the requests. A snippet that cannot be scored is answered with an error of its
-    own; the stream goes on.
+    """Scores the snippets of one stream. There is one result per snippet, in the order of
+    the snippets; how results are grouped into messages has no meaning. A snippet that
+    cannot be scored gets an error in its place, and the stream goes on.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_snippets_pb2.ListModelsRequest, _snippets_pb2.ListModelsResponse]
     """Lists the models that are being served."""
@@ -56,11 +59,14 @@ class SnippetServiceAsyncStub(SnippetServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Score: _aio.UnaryUnaryMultiCallable[_snippets_pb2.ScoreRequest, _snippets_pb2.ScoreResponse]  # type: ignore[assignment]
-    """Scores one snippet. A snippet that cannot be scored ends the call with a status."""
+    """Scores one snippet; the request must have exactly one. A snippet that cannot be
+    scored ends the call with a status. RESOURCE_EXHAUSTED carries a
+    google.rpc.RetryInfo in its details.
+    """
     ScoreStream: _aio.StreamStreamMultiCallable[_snippets_pb2.ScoreRequest, _snippets_pb2.ScoreStreamResponse]  # type: ignore[assignment]
-    """Scores the snippets of one stream. Replies come one per request, in the order of
-    the requests. A snippet that cannot be scored is answered with an error of its
-    own; the stream goes on.
+    """Scores the snippets of one stream. There is one result per snippet, in the order of
+    the snippets; how results are grouped into messages has no meaning. A snippet that
+    cannot be scored gets an error in its place, and the stream goes on.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_snippets_pb2.ListModelsRequest, _snippets_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that are being served."""
@@ -76,7 +82,10 @@ class SnippetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _snippets_pb2.ScoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_snippets_pb2.ScoreResponse, _abc.Awaitable[_snippets_pb2.ScoreResponse]]:
-        """Scores one snippet. A snippet that cannot be scored ends the call with a status."""
+        """Scores one snippet; the request must have exactly one. A snippet that cannot be
+        scored ends the call with a status. RESOURCE_EXHAUSTED carries a
+        google.rpc.RetryInfo in its details.
+        """
 
     @_abc_1.abstractmethod
     def ScoreStream(
@@ -84,9 +93,9 @@ class SnippetServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_snippets_pb2.ScoreRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_snippets_pb2.ScoreStreamResponse], _abc.AsyncIterator[_snippets_pb2.ScoreStreamResponse]]:
-        """Scores the snippets of one stream. Replies come one per request, in the order of
-        the requests. A snippet that cannot be scored is answered with an error of its
-        own; the stream goes on.
+        """Scores the snippets of one stream. There is one result per snippet, in the order of
+        the snippets; how results are grouped into messages has no meaning. A snippet that
+        cannot be scored gets an error in its place, and the stream goes on.
         """
 
     @_abc_1.abstractmethod

@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
-from tsnd_daemon.model_store import load_models
+from tsnd_daemon.backends import choose
+from tsnd_daemon.machine import this_machine
+from tsnd_daemon.model_store import load_package
+from tsnd_daemon.settings import ExecutionOptions
 from tsnd_daemon.snippets import Snippet
 
 
 @pytest.fixture(params=["tiny_rgb", "tiny_flow"])
 def model(request, tiny_repository):
-    return load_models(tiny_repository)[request.param]
+    package = load_package(tiny_repository / request.param / "1")
+    return choose(package, ExecutionOptions("onnxruntime", "auto", 8), this_machine()).model
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 import numpy as np
 
+from tests.executions import run
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
-from tsnd_daemon.model_store import load_models
 from tsnd_daemon.snippets import Snippet
 
 
-def test_scores_are_the_first_pixels_of_each_snippet(tiny_repository):
-    model = load_models(tiny_repository)["tiny_rgb"]
-    shape = tuple(model.manifest.input.shape)
-    rng = np.random.default_rng(3)
-    snippets = [Snippet(str(i), rng.integers(0, 256, shape, dtype=np.uint8)) for i in range(3)]
+def test_scores_are_the_first_pixels_of_each_snippet(model, snippets_for):
+    snippets = snippets_for(3)
 
-    results = SyntheticExecutor(model).execute(snippets)
+    results = run(SyntheticExecutor(model), snippets)
 
     lengths = {o.name: o.shape[0] for o in model.manifest.outputs}
     assert {name: rows.shape for name, rows in results.items()} == {
@@ -19,3 +16,20 @@ def test_scores_are_the_first_pixels_of_each_snippet(tiny_repository):
     }
     for row, snippet in zip(results["scores"], snippets, strict=True):
         np.testing.assert_array_equal(row, snippet.pixels.ravel()[: lengths["scores"]])
+
+
+def test_a_snippet_with_fewer_pixels_than_scores_begins_again(model):
+    results = run(SyntheticExecutor(model), [Snippet("small", np.array([7, 8, 9], np.uint8))])
+
+    np.testing.assert_array_equal(results["scores"], [[7, 8, 9, 7, 8]])
+
+
+def test_batches_in_different_slots_keep_apart(model, snippets_for):
+    executor = SyntheticExecutor(model, slots=2)
+    first, second = snippets_for(2)
+
+    executor.start(0, [first])
+    executor.start(1, [second, second])
+
+    assert executor.finish(0)["scores"][0, 0] == first.pixels.flat[0]
+    assert executor.finish(1)["scores"].shape[0] == 2

@@ -16,10 +16,7 @@ import pytest
 from tests.stub_tensorrt import missing_names, wheel_of
 
 ROOT = Path(__file__).parents[3]
-SOURCES = (
-    *sorted((ROOT / "engine_builder" / "tsnd_builder" / "plans").glob("*.py")),
-    ROOT / "daemon" / "tsnd_daemon" / "executors" / "tensorrt.py",
-)
+SOURCES = sorted((ROOT / "engine_builder" / "tsnd_builder" / "plans").glob("*.py"))
 MODULES = ("trt", "tensorrt")
 BY_POLYGRAPHY = (
     "Builder.build_serialized_network",

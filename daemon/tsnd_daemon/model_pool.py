@@ -1,0 +1,379 @@
+"""Which models are served: loads, replaces and retires them while traffic flows.
+
+A new version is warmed before it takes traffic. The change itself is one assignment on the
+event loop, so no snippet falls between: those before it are the old version's, which answers
+them and goes, those after it the new one's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tsnd.v1 import model_pb2 as pb
+from tsnd.v1 import snippets_pb2
+from tsnd_daemon.device_share import Device
+from tsnd_daemon.errors import InvalidSnippet, ModelNotFound, PackageError, StartError
+from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.model_store import MANIFEST_FILE, Model, find_versions
+from tsnd_daemon.serving import MakeExecutors, ServedModel, ServingOptions, serve_model
+from tsnd_daemon.validation import SnippetContract
+from tsnd_daemon.versions import VersionPolicy
+
+logger = logging.getLogger(__name__)
+
+Stamp = tuple[int, int, int]
+"""What changes when a package's manifest does."""
+
+_CPU_BACKENDS = ("onnxruntime", "openvino", "synthetic")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """What the pool asks about models by name.
+
+    Attributes:
+        repository: Folder of NAME/VERSION packages.
+        pairs: The two models that each pair's name stands for.
+        version_policy: Which versions of a model are served.
+        choose: Reads a package and says what of it is run, and why; may block.
+        serving: How a model is served.
+        make_executors: Says how its executors are made.
+    """
+
+    repository: Path
+    pairs: Mapping[str, tuple[str, ...]]
+    version_policy: Callable[[str], VersionPolicy]
+    choose: Callable[[Path], Model]
+    serving: Callable[[str], ServingOptions]
+    make_executors: MakeExecutors
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """A model that is being served, and how to end that."""
+
+    stamp: Stamp
+    served: asyncio.Future[ServedModel]
+    retire: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ModelPool:
+    """The models that take traffic, by name and version."""
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        metrics: Metrics,
+        tasks: asyncio.TaskGroup,
+        *,
+        on_lost: Callable[[BaseException], None],
+    ) -> None:
+        """Make a pool without models.
+
+        Args:
+            options: Where they are and how they are served.
+            metrics: Where they report.
+            tasks: Where each lives in a task of its own.
+            on_lost: Called when a model has lost its executor, which ends the daemon.
+        """
+        self._options = options
+        self._metrics = metrics
+        self._tasks = tasks
+        self._on_lost = on_lost
+        self._served: dict[str, dict[int, ServedModel]] = {}
+        self._lives: dict[tuple[str, int], _Life] = {}
+        self._failed: dict[tuple[str, int], Stamp] = {}
+        self._devices = {"cpu": Device(), "gpu": Device()}
+        self._changing = asyncio.Lock()
+        self._max_snippet_bytes: int | None = None
+
+    def find(self, name: str, version: int, modality: int) -> ServedModel:
+        """Return the model that a snippet is for.
+
+        Args:
+            name: Of a model, or of a pair.
+            version: 0 is the newest that is served.
+            modality: The snippet's; chooses among a pair.
+
+        Raises:
+            ModelNotFound: When there is none.
+            InvalidSnippet: When the modality says nothing about which of a pair is meant.
+        """
+        if name in self._options.pairs:
+            name = self._of_pair(name, modality)
+        versions = self._served.get(name)
+        if not versions:
+            known = ", ".join(sorted({*self._served, *self._options.pairs}))
+            raise ModelNotFound(f"there is no model {name[:128]!r} here; there are {known}.")
+        served = versions.get(version or max(versions))
+        if served is None:
+            raise ModelNotFound(
+                f"model {name!r} has version {', '.join(map(str, sorted(versions)))} here, not "
+                f"{version}. Send 0 for the newest that is served."
+            )
+        return served
+
+    def served(self) -> list[ServedModel]:
+        """Return all models and versions, by name and version."""
+        return [
+            versions[version]
+            for _, versions in sorted(self._served.items())
+            for version in sorted(versions)
+        ]
+
+    def pairs(self) -> list[snippets_pb2.Pair]:
+        """Return the pairs both models of which are served."""
+        found = []
+        for name in sorted(self._options.pairs):
+            by_modality = self._by_modality(name)
+            if len(by_modality) == 2:
+                rgb, flow = (by_modality[m] for m in sorted(by_modality))
+                found.append(snippets_pb2.Pair(name=name, rgb_model=rgb, flow_model=flow))
+        return found
+
+    def refuse_larger(self, max_snippet_bytes: int) -> None:
+        """Load no model from now on whose snippets are larger than this."""
+        self._max_snippet_bytes = max_snippet_bytes
+
+    async def load_all(self) -> None:
+        """Load every model of the repository; for the start, where nothing may fail.
+
+        Raises:
+            StartError: When one cannot be served.
+        """
+        for name, versions in (await self._find()).items():
+            if not versions:
+                logger.warning("%s has no version folder; ignored", self._folder(name))
+            await self._change(name, versions)
+        for name, models in self._options.pairs.items():
+            if missing := sorted(set(models) - self._served.keys()):
+                raise PackageError(
+                    f"the pair {name!r} names {', '.join(missing)}, which the model repository "
+                    f"{self._options.repository} does not hold."
+                )
+            if name in self._served or len(self._by_modality(name)) < 2:
+                raise PackageError(
+                    f"the pair {name!r} of {' and '.join(models)}: expected a name of its own, "
+                    "an rgb model and a flow model."
+                )
+
+    async def load(self, name: str) -> list[int]:
+        """Bring one model in line with its folder.
+
+        Returns:
+            The versions that are served then.
+
+        Raises:
+            ModelNotFound: When the repository has no such model.
+            StartError: When a version cannot be served; those before go on.
+        """
+        versions = (await self._find()).get(name)
+        if not versions:
+            raise ModelNotFound(
+                f"the model repository holds no model {name[:128]!r}. Build it with tsn-build "
+                "build --repository."
+            )
+        async with self._changing:
+            await self._change(name, versions)
+            return sorted(self._served.get(name, {}))
+
+    async def unload(self, name: str) -> None:
+        """Stop serving a model, after it has answered what it accepted.
+
+        Raises:
+            ModelNotFound: When it is not served.
+        """
+        async with self._changing:
+            if name not in self._served:
+                raise ModelNotFound(f"there is no model {name[:128]!r} here.")
+            for version in list(self._served[name]):
+                self._retire(name, version)
+
+    async def poll(self) -> None:
+        """Bring all models in line with the repository; what fails is logged, once."""
+        try:
+            found = await self._find()
+        except PackageError as err:
+            logger.error("%s The models served so far go on.", err)
+            return
+        async with self._changing:
+            for name in {*found, *self._served}:
+                try:
+                    await self._change(name, found.get(name, []), is_retry=False)
+                except StartError as err:
+                    logger.error("%s What was served of %s goes on.", err, name)
+
+    def retire_all(self) -> None:
+        """End all models, after what they accepted is answered."""
+        for name, version in list(self._lives):
+            self._retire(name, version)
+
+    async def _find(self) -> dict[str, list[int]]:
+        return await asyncio.to_thread(find_versions, self._options.repository)
+
+    async def _change(self, name: str, found: Iterable[int], *, is_retry: bool = True) -> None:
+        """Load versions that are new or have changed, then retire those that are gone.
+
+        Args:
+            name: Of the model.
+            found: Versions that its folder has.
+            is_retry: Whether to try a version again that has failed and not changed since.
+
+        Raises:
+            StartError: When a version cannot be served. The others are, and none is retired.
+        """
+        wanted = self._options.version_policy(name).choose(found)
+        errors, has_failed = [], False
+        for version in wanted:
+            key, stamp = (name, version), _stamp(self._folder(name, version))
+            life = self._lives.get(key)
+            if life is not None and life.stamp == stamp:
+                continue
+            if not is_retry and self._failed.get(key) == stamp:
+                has_failed = True
+                continue
+            try:
+                await self._begin(key, stamp)
+            except StartError as err:
+                self._failed[key] = stamp
+                errors.append(err)
+            else:
+                self._failed.pop(key, None)
+        if errors:
+            raise errors[0]
+        if not has_failed:
+            for version in set(self._served.get(name, {})) - set(wanted):
+                self._retire(name, version)
+
+    async def _begin(self, key: tuple[str, int], stamp: Stamp) -> None:
+        """Serve a version from now on, in place of what was served under its number."""
+        name, version = key
+        life = _Life(stamp, asyncio.get_running_loop().create_future())
+        self._tasks.create_task(self._live(key, life))
+        served = await life.served
+        versions = self._served.setdefault(name, {})
+        if versions:
+            _warn_of_change(versions[max(versions)].manifest, served.manifest)
+        versions[version] = served
+        before, self._lives[key] = self._lives.get(key), life
+        if before is not None:
+            before.retire.set()
+
+    async def _live(self, key: tuple[str, int], life: _Life) -> None:
+        """Load a version, serve it until it is retired or has lost its executor, and close it."""
+        name, version = key
+        async with AsyncExitStack() as stack:
+            try:
+                served = await self._load(key, stack)
+            except Exception as err:  # noqa: BLE001 - whoever asked for the version raises it
+                _settle(life.served, err)
+                return
+            batching = asyncio.create_task(served.batcher.run())
+            _settle(life.served, served)
+            try:
+                await _first(batching, life.retire.wait())
+                await _first(batching, served.batcher.drained())
+            finally:
+                batching.cancel()
+                await asyncio.wait({batching})
+            if not batching.cancelled() and (lost := batching.exception()) is not None:
+                self._on_lost(lost)
+        if key not in self._lives:
+            self._metrics.for_model(name, version).remove()
+            logger.info("model %s version %d is no longer served", name, version)
+
+    async def _load(self, key: tuple[str, int], stack: AsyncExitStack) -> ServedModel:
+        """Choose what is run of a package, and warm it up."""
+        model = await asyncio.to_thread(self._options.choose, self._folder(*key))
+        self._check_size(model)
+        device = self._devices["cpu" if model.backend in _CPU_BACKENDS else "gpu"]
+        return await stack.enter_async_context(
+            serve_model(
+                model,
+                self._options.serving(model.manifest.name),
+                self._options.make_executors,
+                device=device,
+                metrics=self._metrics,
+            )
+        )
+
+    def _check_size(self, model: Model) -> None:
+        size_bytes = SnippetContract(model.manifest).size_bytes
+        if self._max_snippet_bytes is not None and size_bytes > self._max_snippet_bytes:
+            raise PackageError(
+                f"model {model.manifest.name!r} takes snippets of {size_bytes} bytes, and this "
+                f"daemon was started for at most {self._max_snippet_bytes}. Start it again."
+            )
+
+    def _retire(self, name: str, version: int) -> None:
+        """Give a version no more traffic; it answers what it has and goes."""
+        self._lives.pop((name, version)).retire.set()
+        del self._served[name][version]
+        if not self._served[name]:
+            del self._served[name]
+
+    def _folder(self, name: str, version: int | None = None) -> Path:
+        folder = self._options.repository / name
+        return folder if version is None else folder / str(version)
+
+    def _of_pair(self, name: str, modality: int) -> str:
+        by_modality = self._by_modality(name)
+        if modality not in by_modality:
+            models = " and ".join(self._options.pairs[name])
+            raise InvalidSnippet(
+                f"{name!r} is the pair of {models}: the modality of a snippet chooses between "
+                f"them, and one of modality {modality} has no model here. Send rgb (1) or flow (2)."
+            )
+        return by_modality[modality]
+
+    def _by_modality(self, pair: str) -> dict[int, str]:
+        """Return the served models of a pair."""
+        return {
+            self._served[name][max(self._served[name])].manifest.modality: name
+            for name in self._options.pairs[pair]
+            if name in self._served
+        }
+
+
+def _stamp(folder: Path) -> Stamp:
+    """Return what changes whenever a package does: its manifest is replaced, never written to."""
+    try:
+        stat = (folder / MANIFEST_FILE).stat()
+    except OSError:
+        return (0, 0, 0)
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+def _warn_of_change(before: pb.ModelManifest, after: pb.ModelManifest) -> None:
+    """Say when clients of a model may notice that another version answers them."""
+    if before.input != after.input or before.outputs != after.outputs:
+        logger.warning(
+            "model %s version %d has other inputs or outputs than version %d; clients that send "
+            "for version 0 get it",
+            after.name,
+            after.version,
+            before.version,
+        )
+
+
+async def _first(task: asyncio.Task[None], other: Coroutine[Any, Any, object]) -> None:
+    """Wait until either has ended, and end the other thing if it is the coroutine."""
+    waiting = asyncio.create_task(other)
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+def _settle(future: asyncio.Future[ServedModel], result: ServedModel | Exception) -> None:
+    """Give a future its end, unless nobody waits for it any more."""
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
