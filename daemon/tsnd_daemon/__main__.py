@@ -7,10 +7,11 @@ Standard output has exactly one line, when the daemon is ready; scripts may wait
 Logs go to standard error.
 """
 
-import asyncio
 import logging
 import sys
 from collections.abc import Sequence
+
+import uvloop
 
 from tsnd_daemon.allocator import keep_freed_memory
 from tsnd_daemon.errors import ExecutorLost, StartError
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             level=settings.log_level,
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         )
-        asyncio.run(_run(settings))
+        uvloop.run(_run(settings))
     except StartError as err:
         print(f"tsnd: error: {err}", file=sys.stderr)
         return EXIT_BAD_START

@@ -11,7 +11,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
+
+import numpy as np
 
 from tsnd_daemon.device_share import Device, Share
 from tsnd_daemon.errors import (
@@ -111,7 +114,7 @@ class _Lane:
         return max(_MIN_IN_HAND, self.runner.slots)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Waiting:
     """A snippet that waits, and where its scores go."""
 
@@ -215,10 +218,8 @@ class Batcher:
 
     def withdraw(self, waiting: Waiting) -> None:
         """Take a snippet back whose scores nobody wants any more; it may run all the same."""
-        if not waiting.scores.done():
-            waiting.scores.cancel()
-            self._remove(waiting)
-        elif not waiting.scores.cancelled():
+        self._remove(waiting)  # also when cancelled: whoever awaited it has done that
+        if not waiting.scores.cancel() and not waiting.scores.cancelled():
             waiting.scores.exception()  # else asyncio complains that nobody looked at it
 
     async def run(self) -> None:
@@ -232,8 +233,11 @@ class Batcher:
                             batch = [self._queue.pop() for _ in range(size)]
                             lane = min(self._lanes, key=lambda lane: lane.in_hand)
                             lane.in_hand += 1
-                            allowance_s = self._allowance_s(lane)
-                            executions.create_task(self._execute(lane, batch, allowance_s))
+                            execution = executions.create_task(
+                                self._execute(lane, batch, self._allowance_s(lane))
+                            )
+                            # Not by itself: cancelled before it begins, it would never get there.
+                            execution.add_done_callback(partial(self._conclude, lane, batch))
                         case Close():
                             await self._wait(None)
                         case Wait(ns):
@@ -339,8 +343,12 @@ class Batcher:
 
     async def _execute(
         self, lane: _Lane, batch: Sequence[Waiting], allowance_s: float | None
-    ) -> None:
-        """Run one batch and answer its snippets; never raises for a failed batch."""
+    ) -> int:
+        """Run one batch and answer its snippets; never raises for a failed batch.
+
+        Returns:
+            How long the device worked for it, nanoseconds.
+        """
         used_ns = 0
         try:
             async with asyncio.timeout(allowance_s) as allowance:
@@ -356,13 +364,19 @@ class Batcher:
                     f"{self._execution_timeout_s:g} s (execution_timeout_s)"
                 ) from err
             logger.exception("a batch of %d for model %s failed", len(batch), self._model)
-        finally:
-            for waiting in batch:  # those that were not answered
-                _refuse(waiting, self._failed(waiting.snippet))
-            lane.in_hand -= 1
-            self._share.give_back(used_ns)
-            self._note_idle()
-            self._changed.set()
+        return used_ns
+
+    def _conclude(
+        self, lane: _Lane, batch: Sequence[Waiting], execution: asyncio.Task[int]
+    ) -> None:
+        """Free a batch's place, and refuse those of its snippets that were not answered."""
+        for waiting in batch:
+            _refuse(waiting, self._failed(waiting.snippet))
+        lane.in_hand -= 1
+        is_over = not execution.cancelled() and execution.exception() is None
+        self._share.give_back(execution.result() if is_over else 0)
+        self._note_idle()
+        self._changed.set()
 
     def _allowance_s(self, lane: _Lane) -> float | None:
         """Return how long the batch handed over last may take, after those before it."""
@@ -387,15 +401,18 @@ class Batcher:
         )
 
     def _answer(self, batch: Sequence[Waiting], execution: Execution) -> None:
-        compute_ns = execution.end_ns - execution.start_ns
-        self._pace.note(execution, len(batch))
-        self._metrics.note_execution(len(batch), compute_ns)
+        size, start_ns, end_ns = len(batch), execution.start_ns, execution.end_ns
+        self._pace.note(execution, size)
+        arrived_ns = np.array([waiting.enqueued_ns for waiting in batch])
+        self._metrics.note_execution(
+            compute_s=(end_ns - start_ns) / 1e9,
+            queue_s=(start_ns - arrived_ns) / 1e9,
+            durations_s=(end_ns - arrived_ns) / 1e9,
+        )
         for row, waiting in enumerate(batch):
-            queue_ns = max(0, execution.start_ns - waiting.enqueued_ns)
-            self._metrics.note_snippet(queue_ns, execution.end_ns - waiting.enqueued_ns)
             if not waiting.scores.done():
-                outputs = {name: rows[row] for name, rows in execution.outputs.items()}
-                waiting.scores.set_result(Scores(outputs, queue_ns, compute_ns, len(batch)))
+                queue_ns = max(0, start_ns - waiting.enqueued_ns)
+                waiting.scores.set_result(Scores(execution, row, queue_ns, size))
 
 
 class _Pace:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tsnd_daemon.errors import RequestError
+from tsnd_daemon.sample_histogram import SampleHistogram, Seconds
 
 _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -51,7 +52,7 @@ class Metrics:
             buckets=_BATCH_SIZES,
             registry=registry,
         )
-        self.queue_delay = Histogram(
+        self.queue_delay = SampleHistogram(
             "tsnd_queue_delay_seconds",
             "From a snippet's acceptance to the start of its execution.",
             _MODEL,
@@ -65,7 +66,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.snippet_duration = Histogram(
+        self.snippet_duration = SampleHistogram(
             "tsnd_snippet_duration_seconds",
             "From a snippet's acceptance to its scores.",
             _MODEL,
@@ -101,17 +102,21 @@ class ModelMetrics:
         self._execution = metrics.execution.labels(*labels)
         self._duration = metrics.snippet_duration.labels(*labels)
 
-    def note_execution(self, batch_size: int, compute_ns: int) -> None:
-        """Count an execution."""
-        self._executions.inc()
-        self._inferences.inc(batch_size)
-        self._batch_size.observe(batch_size)
-        self._execution.observe(compute_ns / 1e9)
+    def note_execution(self, *, compute_s: float, queue_s: Seconds, durations_s: Seconds) -> None:
+        """Count an execution.
 
-    def note_snippet(self, queue_ns: int, duration_ns: int) -> None:
-        """Count a snippet of an execution."""
-        self._queue_delay.observe(queue_ns / 1e9)
-        self._duration.observe(duration_ns / 1e9)
+        Args:
+            compute_s: Its duration.
+            queue_s: How long each of its snippets waited for it.
+            durations_s: How long each took in all.
+        """
+        size = len(queue_s)
+        self._executions.inc()
+        self._inferences.inc(size)
+        self._batch_size.observe(size)
+        self._execution.observe(compute_s)
+        self._queue_delay.observe_all(queue_s)
+        self._duration.observe_all(durations_s)
 
     def remove(self) -> None:
         """Forget the model, which is not served any more."""

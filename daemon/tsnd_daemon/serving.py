@@ -20,6 +20,7 @@ from tsnd_daemon.model_store import Model
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 from tsnd_daemon.snippets import Snippet
 from tsnd_daemon.validation import SnippetContract
+from tsnd_daemon.wire.responses import ScoreWriter
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +35,14 @@ class ServedModel:
     Attributes:
         model: What is run, on which backend.
         contract: Checks its snippets.
+        writer: Writes its scores.
         batcher: Takes its snippets.
         max_batch_size: Most snippets in one execution.
     """
 
     model: Model
     contract: SnippetContract
+    writer: ScoreWriter
     batcher: Batcher
     max_batch_size: int
 
@@ -111,7 +114,13 @@ async def serve_model(
             weight=options.weight,
             execution_timeout_s=options.execution_timeout_s,
         )
-        yield ServedModel(model, SnippetContract(manifest), batcher, options.policy.max_batch_size)
+        yield ServedModel(
+            model,
+            SnippetContract(manifest),
+            ScoreWriter(manifest),
+            batcher,
+            options.policy.max_batch_size,
+        )
 
 
 @asynccontextmanager

@@ -10,9 +10,12 @@ Pixels = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Snippet:
-    """A validated snippet: pixels uint8 of the model's input shape, read only."""
+    """A validated snippet: pixels uint8 of the model's input shape, read only.
+
+    Not frozen: that would cost a microsecond for each.
+    """
 
     id: str
     pixels: Pixels
@@ -27,18 +30,28 @@ class Execution:
     end_ns: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Scores:
-    """What one snippet got.
+    """What one snippet got. Not frozen: that would cost a microsecond for each.
 
     Attributes:
-        outputs: float32 [length] by output name.
+        execution: The batch that it was part of.
+        row: Which of its rows.
         queue_ns: From acceptance to the start of the execution.
-        compute_ns: Duration of the execution.
-        batch_size: Snippets in that execution.
+        batch_size: Snippets in the execution.
     """
 
-    outputs: Mapping[str, FloatArray]
+    execution: Execution
+    row: int
     queue_ns: int
-    compute_ns: int
     batch_size: int
+
+    @property
+    def outputs(self) -> dict[str, FloatArray]:
+        """The snippet's own: float32 [length] by output name."""
+        return {name: rows[self.row] for name, rows in self.execution.outputs.items()}
+
+    @property
+    def compute_ns(self) -> int:
+        """Duration of the execution."""
+        return self.execution.end_ns - self.execution.start_ns

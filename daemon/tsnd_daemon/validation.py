@@ -39,32 +39,33 @@ class SnippetContract:
         Raises:
             InvalidSnippet: When its id, modality, shape or pixels do not fit.
         """
-        if len(message.id) > MAX_ID_LENGTH:
+        name = message.id
+        if len(name) > MAX_ID_LENGTH:
             raise InvalidSnippet(
-                f"snippet {message.id[:32]!r}...: its id has {len(message.id)} characters, at "
+                f"snippet {name[:32]!r}...: its id has {len(name)} characters, at "
                 f"most {MAX_ID_LENGTH} are allowed."
             )
         if message.modality != self.modality:
             raise InvalidSnippet(
-                f"snippet {message.id!r}: model {self.model!r} takes {_modality(self.modality)} "
+                f"snippet {name!r}: model {self.model!r} takes {_modality(self.modality)} "
                 f"snippets, this one is {_modality(message.modality)}."
             )
         if tuple(message.shape) != self.shape:
             raise InvalidSnippet(
-                f"snippet {message.id!r}: model {self.model!r} takes uint8 of shape "
+                f"snippet {name!r}: model {self.model!r} takes uint8 of shape "
                 f"{list(self.shape)} ({_LAYOUTS[self.modality]}), got {_shown(message.shape)}. "
                 "Resize or stack before sending; GetModel tells the shape."
             )
         if raw is None:
             raise InvalidSnippet(
-                f"snippet {message.id!r} has no pixels: set raw to {self.size_bytes} bytes."
+                f"snippet {name!r} has no pixels: set raw to {self.size_bytes} bytes."
             )
         if len(raw) != self.size_bytes:
             raise InvalidSnippet(
-                f"snippet {message.id!r}: shape {list(self.shape)} needs {self.size_bytes} bytes "
+                f"snippet {name!r}: shape {list(self.shape)} needs {self.size_bytes} bytes "
                 f"of uint8, raw has {len(raw)}."
             )
-        return Snippet(message.id, np.frombuffer(raw, np.uint8).reshape(self.shape))
+        return Snippet(name, np.frombuffer(raw, np.uint8).reshape(self.shape))
 
 
 def _modality(value: int) -> str:

@@ -126,7 +126,7 @@ async def test_a_group_that_is_too_large_is_refused_snippet_by_snippet(tiny_repo
         results = [result async for reply in call for result in reply.results]
 
     assert [r.error.code for r in results] == [3] * 5 + [0]
-    assert "its message has 5 snippets, at most 4" in results[0].error.message
+    assert "a message of 5 snippets: at most 4" in results[0].error.message
 
 
 async def test_an_unknown_priority_is_told(tiny_repository):
@@ -136,7 +136,7 @@ async def test_an_unknown_priority_is_told(tiny_repository):
         code, details = await status_of(daemon.stub.Score(request))
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "priority 7, expected 0 (real time), 1 (normal) or 2 (bulk)" in details
+    assert "priority 7: expected 0 (real time), 1 (normal) or 2 (bulk)" in details
 
 
 async def test_a_long_model_name_is_not_echoed_whole(tiny_repository):

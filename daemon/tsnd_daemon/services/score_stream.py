@@ -20,15 +20,15 @@ from tsnd.v1 import snippets_pb2
 from tsnd_daemon.batcher import Waiting
 from tsnd_daemon.errors import InvalidSnippet, RequestError
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.services.messages import write_error, write_scores
-from tsnd_daemon.services.requests import Buffer, Request, readable
+from tsnd_daemon.services.messages import error_result
 from tsnd_daemon.serving import ServedModel
+from tsnd_daemon.wire.requests import Buffer, Request, readable
 
 if TYPE_CHECKING:
     from tsnd_daemon.services.snippets import Context
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Accepted:
     """A snippet whose scores are to come."""
 
@@ -49,8 +49,11 @@ class _Refused:
     error: RequestError
 
 
-Accept = Callable[[snippets_pb2.ScoreRequest, snippets_pb2.Snippet, Buffer | None], Accepted]
-"""Queues a snippet of a request, with its pixels; raises RequestError."""
+Accept = Callable[[snippets_pb2.Snippet, Buffer | None], Accepted]
+"""Queues a snippet of a message, with its pixels; raises RequestError."""
+
+Admit = Callable[[snippets_pb2.ScoreRequest], Accept]
+"""Reads what holds for all snippets of a message; raises RequestError."""
 
 
 class ScoreStream:
@@ -59,7 +62,7 @@ class ScoreStream:
     def __init__(
         self,
         context: "Context",
-        accept: Accept,
+        admit: Admit,
         metrics: Metrics,
         *,
         max_in_flight: int,
@@ -69,13 +72,13 @@ class ScoreStream:
 
         Args:
             context: Of the call.
-            accept: Queues a snippet.
+            admit: Says how the snippets of a message are queued.
             metrics: Where refusals are counted.
             max_in_flight: Unanswered snippets with which nothing more is read.
             max_group_size: Most snippets in one message.
         """
         self._context = context
-        self._accept = accept
+        self._admit = admit
         self._metrics = metrics
         self._max_in_flight = max_in_flight
         self._max_group_size = max_group_size
@@ -124,28 +127,27 @@ class ScoreStream:
             self._arrived.set()
 
     def _take_all(self, request: Request) -> None:
+        """Queue what a message has, or refuse it, snippet by snippet."""
         message = readable(request)
-        if not message.snippets:
+        snippets = message.snippets
+        if not snippets:
             raise InvalidSnippet("a ScoreRequest without snippets: send at least one.")
-        self._in_flight += len(message.snippets)
-        for snippet, pixels in zip(message.snippets, request.pixels, strict=True):
-            self._unanswered.append(self._take(message, snippet, pixels))
-
-    def _take(
-        self,
-        request: snippets_pb2.ScoreRequest,
-        snippet: snippets_pb2.Snippet,
-        pixels: Buffer | None,
-    ) -> Accepted | _Refused:
+        self._in_flight += len(snippets)
         try:
-            if len(request.snippets) > self._max_group_size:
+            if len(snippets) > self._max_group_size:
                 raise InvalidSnippet(
-                    f"snippet {snippet.id[:64]!r}: its message has {len(request.snippets)} "
-                    f"snippets, at most {self._max_group_size} are allowed (max_group_size)."
+                    f"a message of {len(snippets)} snippets: at most {self._max_group_size} are "
+                    "allowed (max_group_size)."
                 )
-            return self._accept(request, snippet, pixels)
+            accept = self._admit(message)
         except RequestError as err:
-            return _Refused(snippet.id, err)
+            self._unanswered.extend(_Refused(snippet.id, err) for snippet in snippets)
+            return
+        for snippet, pixels in zip(snippets, request.pixels, strict=True):
+            try:
+                self._unanswered.append(accept(snippet, pixels))
+            except RequestError as err:
+                self._unanswered.append(_Refused(snippet.id, err))
 
     async def _answer(self) -> None:
         """Write results in order until the reader has ended and all are answered."""
@@ -155,28 +157,28 @@ class ScoreStream:
                 await self._arrived.wait()
                 continue
             await _settled(self._unanswered[0])
-            reply = snippets_pb2.ScoreStreamResponse()
-            count = 0
+            results = []
             while self._unanswered and _is_settled(self._unanswered[0]):
-                self._write_result(reply.results.add(), self._unanswered.popleft())
-                count += 1
-                if count == self._max_group_size:
+                results.append(self._result(self._unanswered.popleft()))
+                if len(results) == self._max_group_size:
                     break
-            await self._context.write(reply)
+            # Messages of one type that are joined are one with the fields of all.
+            await self._context.write(b"".join(results))  # type: ignore[arg-type] # see add_to_server
             # Only now: who does not read its results is not read either.
-            self._in_flight -= count
+            self._in_flight -= len(results)
             self._window.set()
 
-    def _write_result(self, result: snippets_pb2.SnippetResult, item: Accepted | _Refused) -> None:
+    def _result(self, item: Accepted | _Refused) -> bytes:
+        """Write a ScoreStreamResponse of one result."""
         try:
             if isinstance(item, _Refused):
                 raise item.error
             scores = item.waiting.scores.result()
         except RequestError as err:
             self._metrics.rejected.labels(err.code.name).inc()
-            write_error(result.error, item.snippet_id, err)
-        else:
-            write_scores(result.response, item.snippet_id, item.model.manifest, scores)
+            result = error_result(item.snippet_id, err)
+            return snippets_pb2.ScoreStreamResponse(results=[result]).SerializeToString()
+        return item.model.writer.result(item.snippet_id, scores)
 
     def _end(self, _reader: asyncio.Task[None]) -> None:
         self._has_ended = True

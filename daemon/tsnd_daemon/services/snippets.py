@@ -15,10 +15,9 @@ from tsnd_daemon.errors import Draining, InvalidSnippet
 from tsnd_daemon.fair_queue import PRIORITIES
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
-from tsnd_daemon.services.messages import write_scores
-from tsnd_daemon.services.requests import Buffer, Request, parse_request, readable
-from tsnd_daemon.services.score_stream import Accepted, ScoreStream
+from tsnd_daemon.services.score_stream import Accept, Accepted, ScoreStream
 from tsnd_daemon.serving import ServedModel
+from tsnd_daemon.wire.requests import Buffer, Request, parse_request, readable
 
 Context = aio.ServicerContext[snippets_pb2.ScoreRequest, snippets_pb2.ScoreStreamResponse]
 
@@ -98,8 +97,8 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
 
     async def Score(  # type: ignore[override] # see add_to_server
         self, request: Request, context: Context
-    ) -> snippets_pb2.ScoreResponse:
-        """Score one snippet."""
+    ) -> bytes:
+        """Score one snippet; returns a ScoreResponse."""
         with self._metrics.count_rejected(), self._open_call():
             message = readable(request)
             if len(message.snippets) != 1:
@@ -108,21 +107,14 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                     "stream: ScoreStream."
                 )
             # Calls of one client share, as the snippets of a stream do.
-            accepted = self._accept(
-                message,
-                message.snippets[0],
-                request.pixels[0],
-                context.peer(),
-                _deadline_ns(context),
-            )
+            accept = self._admit(message, context.peer(), _deadline_ns(context))
+            accepted = accept(message.snippets[0], request.pixels[0])
             try:
                 scores = await accepted.waiting.scores
             except asyncio.CancelledError:
                 accepted.withdraw()
                 raise
-            response = snippets_pb2.ScoreResponse()
-            write_scores(response, accepted.snippet_id, accepted.model.manifest, scores)
-            return response
+            return accepted.model.writer.response(accepted.snippet_id, scores)
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ScoreStream(  # type: ignore[override]
@@ -134,9 +126,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         deadline_ns = _deadline_ns(context)
         stream = ScoreStream(
             context,
-            lambda request, snippet, pixels: self._accept(
-                request, snippet, pixels, stream, deadline_ns
-            ),
+            lambda message: self._admit(message, stream, deadline_ns),
             self._metrics,
             max_in_flight=self._max_in_flight,
             max_group_size=self._max_group_size,
@@ -183,41 +173,40 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             precision=served.model.artifact.precision or model_pb2.PRECISION_FP32,
         )
 
-    def _accept(
-        self,
-        request: snippets_pb2.ScoreRequest,
-        message: snippets_pb2.Snippet,
-        pixels: Buffer | None,
-        stream: object,
-        call_deadline_ns: int | None,
-    ) -> Accepted:
-        """Check a snippet and queue it; raises RequestError."""
+    def _admit(
+        self, message: snippets_pb2.ScoreRequest, stream: object, call_deadline_ns: int | None
+    ) -> Accept:
+        """Say how the snippets of a message are queued; raises RequestError, as that does."""
         if self._draining:
             raise Draining("the daemon is stopping; send the snippet to another, or try later.")
-        priority = request.priority if request.HasField("priority") else NORMAL
+        name, version = message.model, message.version
+        priority = message.priority if message.HasField("priority") else NORMAL
         if priority >= PRIORITIES:
             raise InvalidSnippet(
-                f"snippet {message.id[:64]!r}: priority {priority}, expected 0 (real time), 1 "
-                "(normal) or 2 (bulk)."
+                f"priority {priority}: expected 0 (real time), 1 (normal) or 2 (bulk)."
             )
-        model = self._catalogue.find(request.model, request.version, message.modality)
-        waiting = model.batcher.submit(
-            model.contract.validate(message, pixels),
-            stream=stream,
-            priority=priority,
-            deadline_ns=_earlier(call_deadline_ns, request.timeout_us),
-        )
-        return Accepted(message.id, model, waiting)
+        deadline_ns = _earlier(call_deadline_ns, message.timeout_us)
+
+        def accept(snippet: snippets_pb2.Snippet, pixels: Buffer | None) -> Accepted:
+            model = self._catalogue.find(name, version, snippet.modality)
+            valid = model.contract.validate(snippet, pixels)
+            waiting = model.batcher.submit(
+                valid, stream=stream, priority=priority, deadline_ns=deadline_ns
+            )
+            return Accepted(valid.id, model, waiting)
+
+        return accept
 
 
 def add_to_server(service: SnippetService, server: aio.Server) -> None:
-    """Let a server call a service, with requests as `parse_request` reads them."""
+    """Let a server call a service, with requests as `parse_request` reads them.
+
+    What it answers are bytes already.
+    """
     pb, unary = snippets_pb2, grpc.unary_unary_rpc_method_handler
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-        "Score": unary(service.Score, parse_request, pb.ScoreResponse.SerializeToString),
-        "ScoreStream": grpc.stream_stream_rpc_method_handler(
-            service.ScoreStream, parse_request, pb.ScoreStreamResponse.SerializeToString
-        ),
+        "Score": unary(service.Score, parse_request),
+        "ScoreStream": grpc.stream_stream_rpc_method_handler(service.ScoreStream, parse_request),
         "ListModels": unary(
             service.ListModels,
             pb.ListModelsRequest.FromString,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tsnd.v1 import snippets_pb2
 from tsnd_daemon.errors import InvalidSnippet
-from tsnd_daemon.services.requests import parse_request, readable
+from tsnd_daemon.wire.requests import parse_request, readable
 
 TEXT = st.text(max_size=8)
 SNIPPETS = st.builds(

@@ -1,0 +1,99 @@
+"""Reads a ScoreRequest without copying its pixels.
+
+protobuf copies a bytes field twice, into its arena and out of it again: for a frame of
+150 KB that is most of what reading costs. So the pixels are cut out of the message as views,
+and protobuf parses what is left. Whatever is not as our clients write it is parsed by
+protobuf alone, which is the judge of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from tsnd.v1 import snippets_pb2
+from tsnd_daemon.errors import InvalidSnippet
+from tsnd_daemon.wire.encoding import (
+    MalformedWire,
+    read_varint,
+    skip_field,
+    tag,
+    with_length,
+)
+
+_SNIPPETS_NUMBER = snippets_pb2.ScoreRequest.SNIPPETS_FIELD_NUMBER
+_SNIPPETS, _RAW = tag(_SNIPPETS_NUMBER), tag(snippets_pb2.Snippet.RAW_FIELD_NUMBER)
+
+Buffer = memoryview | bytes
+
+
+@dataclass(slots=True)
+class Request:
+    """A request as it is accepted.
+
+    Attributes:
+        message: All but the pixels; None when it cannot be read.
+        pixels: The bytes of each snippet's `raw`; None where it has none.
+    """
+
+    message: snippets_pb2.ScoreRequest | None
+    pixels: Sequence[Buffer | None] = ()
+
+
+def readable(request: Request) -> snippets_pb2.ScoreRequest:
+    """Return a request's message; raises InvalidSnippet when it could not be read."""
+    if request.message is None:
+        raise InvalidSnippet("the message is no ScoreRequest: it does not parse.")
+    return request.message
+
+
+def parse_request(data: bytes) -> Request:
+    """Read a ScoreRequest; never raises."""
+    try:
+        return _without_copy(data)
+    except (MalformedWire, IndexError, DecodeError):
+        return _by_protobuf(data)
+
+
+def _by_protobuf(data: bytes) -> Request:
+    try:
+        message = snippets_pb2.ScoreRequest.FromString(data)
+    except DecodeError:
+        return Request(None)
+    return Request(message, [s.raw if s.WhichOneof("payload") else None for s in message.snippets])
+
+
+def _without_copy(data: bytes) -> Request:
+    view, at, size = memoryview(data), 0, len(data)
+    rest, pixels = bytearray(), list[Buffer | None]()
+    while at < size:
+        if data[at] != _SNIPPETS:
+            end = skip_field(data, at)
+            rest += view[at:end]
+        else:
+            length, begin = read_varint(data, at + 1)
+            end = begin + length
+            if end > size:
+                raise MalformedWire("a snippet that is cut off")
+            head, raw = _cut(view, data, begin, end)
+            pixels.append(raw)
+            rest += with_length(_SNIPPETS_NUMBER, len(head))
+            rest += head
+        at = end
+    return Request(snippets_pb2.ScoreRequest.FromString(bytes(rest)), pixels)
+
+
+def _cut(view: memoryview, data: bytes, at: int, stop: int) -> tuple[Buffer, memoryview | None]:
+    """Take the pixels out of a snippet, and return what is left of it, and them.
+
+    They are its last field, as protobuf writes them; others are left to protobuf.
+    """
+    begin = at
+    while at < stop:
+        if data[at] == _RAW:
+            length, start = read_varint(data, at + 1)
+            if start + length != stop:
+                raise MalformedWire("a snippet with something behind its pixels")
+            return view[begin:at], view[start:stop]
+        at = skip_field(data, at)
+    return view[begin:stop], None
