@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from urllib.request import urlopen
 
@@ -27,15 +28,28 @@ SETTLED_S = 10.0
 Source = Iterable[NamedPixels] | AsyncIterable[NamedPixels]
 
 
+def marks(stream: int, index: int) -> list[int]:
+    """Three bytes that tell a frame from the others."""
+    return [stream, index >> 8 & 255, index & 255]
+
+
 def frame(stream: int, index: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """A frame whose first bytes, which SyntheticExecutor returns as scores, say which it is."""
     pixels = np.zeros(SHAPE, np.uint8)
-    pixels[0, 0] = stream, index >> 8, index & 255
+    pixels[0, 0] = marks(stream, index)
     return pixels
 
 
-def frames(stream: int, count: int) -> Iterator[NamedPixels]:
-    for index in range(count):
+def frames(stream: int, number: int) -> Iterator[NamedPixels]:
+    for index in range(number):
+        yield f"{stream}/{index}", frame(stream, index)
+
+
+def endless(stream: int, over: asyncio.Event) -> Iterator[NamedPixels]:
+    """Frames until an event."""
+    for index in count():
+        if over.is_set():
+            return
         yield f"{stream}/{index}", frame(stream, index)
 
 
@@ -49,7 +63,9 @@ async def paused(
         yield snippet
 
 
-def request(snippet_id: str, *, model: str = "tiny_rgb", **changes: Any) -> snippets_pb2.ScoreRequest:
+def request(
+    snippet_id: str, *, model: str = "tiny_rgb", **changes: Any
+) -> snippets_pb2.ScoreRequest:
     """A request with one black frame."""
     snippet = snippets_pb2.Snippet(
         id=snippet_id, modality=model_pb2.MODALITY_RGB, shape=SHAPE, raw=bytes(16 * 21 * 3)
@@ -72,21 +88,36 @@ class Outcome:
     def rejected(self) -> list[SnippetRejected]:
         return [result for result in self.results if isinstance(result, SnippetRejected)]
 
-    def assert_accounts_for(self, stream: int, count: int) -> None:
+    def assert_accounts_for(self, stream: int, number: int) -> None:
         """Each snippet is answered once, in order, with its own scores; or the stream ended."""
         ids = [result.snippet_id for result in self.results]
         assert ids == [f"{stream}/{index}" for index in range(len(ids))]
         for scores in self.scored:
             index = int(scores.snippet_id.partition("/")[2])
-            assert list(scores.scores[:3]) == [stream, index >> 8, index & 255]
-        assert len(ids) == count or self.end is not None, "a stream that ends well is complete"
+            assert list(scores.scores[:3]) == marks(stream, index)
+        assert len(ids) == number or self.end is not None, "a stream that ends well is complete"
 
 
 async def run_stream(
-    target: str, source: Source, *, model: str = "tiny_rgb", max_in_flight: int = 32, **options: Any
+    target: str,
+    source: Source,
+    *,
+    model: str = "tiny_rgb",
+    max_in_flight: int = 32,
+    outcome: Outcome | None = None,
+    **options: Any,
 ) -> Outcome:
-    """Send a stream with a client of its own; its end is part of the outcome."""
-    outcome = Outcome()
+    """Send a stream with a client of its own; its end is part of the outcome.
+
+    Args:
+        target: The daemon.
+        source: The snippets.
+        model: By what name it is asked for.
+        max_in_flight: Of the client.
+        outcome: Filled while results come, for those who watch; None makes one.
+        options: Of `score_stream`.
+    """
+    outcome = outcome or Outcome()
     async with AsyncClient(target, max_in_flight=max_in_flight) as client:
         try:
             info = await client.model(model)

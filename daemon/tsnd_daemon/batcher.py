@@ -211,6 +211,7 @@ class Batcher:
         if len(self._queue) in self._notable_sizes:
             self._changed.set()
         if deadline_ns is not None:
+            self._forget_done()
             heapq.heappush(self._deadlines, (deadline_ns, next(self._sequence), waiting))
             if self._deadlines[0][2] is waiting:
                 self._changed.set()
@@ -302,6 +303,13 @@ class Batcher:
                     ),
                 )
 
+    def _forget_done(self) -> None:
+        """Let go of the answered, with their pixels, however late their deadlines are."""
+        if len(self._deadlines) < 2 * self._policy.max_queue_size:
+            return
+        self._deadlines = [entry for entry in self._deadlines if not entry[2].scores.done()]
+        heapq.heapify(self._deadlines)
+
     def _remove(self, waiting: Waiting) -> bool:
         """Take a snippet out of the queue, unless it runs or has run."""
         try:
@@ -374,7 +382,8 @@ class Batcher:
             _refuse(waiting, self._failed(waiting.snippet))
         lane.in_hand -= 1
         is_over = not execution.cancelled() and execution.exception() is None
-        self._share.give_back(execution.result() if is_over else 0)
+        used_ns = execution.result() if is_over else 0
+        self._share.give_back(used_ns, wants_more=isinstance(self._decide(), Close))
         self._note_idle()
         self._changed.set()
 
@@ -402,6 +411,8 @@ class Batcher:
 
     def _answer(self, batch: Sequence[Waiting], execution: Execution) -> None:
         size, start_ns, end_ns = len(batch), execution.start_ns, execution.end_ns
+        if any(len(rows) != size for rows in execution.outputs.values()):
+            raise ValueError(f"the executor was to give {size} rows of each output")
         self._pace.note(execution, size)
         arrived_ns = np.array([waiting.enqueued_ns for waiting in batch])
         self._metrics.note_execution(

@@ -65,12 +65,21 @@ class Share:
         self.is_waiting = False
         device.in_hand += 1
         device.virtual_ns = max(device.virtual_ns, self.virtual_ns)
+        if device.in_hand < device.places:
+            self._call_next()  # who was told of both places has needed one
         return True
 
-    def give_back(self, used_ns: int) -> None:
-        """Return a place, with what was done in it: nanoseconds of the device."""
+    def give_back(self, used_ns: int, *, wants_more: bool = False) -> None:
+        """Return a place.
+
+        Args:
+            used_ns: What was done in it: nanoseconds of the device.
+            wants_more: Whether it would be taken again, so that its model competes for it
+                with those that wait.
+        """
         self._device.in_hand -= 1
         self.virtual_ns += used_ns / self.weight
+        self.is_waiting = self.is_waiting or wants_more
         self._call_next()
 
     def pass_on(self) -> None:

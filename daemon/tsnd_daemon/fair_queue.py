@@ -1,7 +1,10 @@
 """Orders what waits: by priority, and within a priority fairly between streams.
 
 A plain data structure: no clock, no event loop. Among the streams of one priority it is
-deficit round robin (Shreedhar and Varghese, 1995), with a snippet as the unit of cost.
+deficit round robin (Shreedhar and Varghese, 1995), with a snippet as the unit of cost, and
+with a stream's first turn at once, as in FQ-CoDel (RFC 8290): one that sends little does
+not wait for the turns of those that send much. A stream has that only once for each time
+that it has passed through the round, so nobody can live on first turns.
 """
 
 from collections import OrderedDict, deque
@@ -20,16 +23,31 @@ class _Stream(Generic[T]):
     """What waits of one stream, oldest first; `deficit` is what is left of its turn."""
 
     key: Hashable
+    deficit: int
     items: OrderedDict[T, None] = field(default_factory=OrderedDict)
-    deficit: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Level(Generic[T]):
-    """The streams of one priority that have something waiting; the first has its turn."""
+    """The streams of one priority.
+
+    Attributes:
+        streams: All of them. One with nothing left stays until its turn comes.
+        first_turns: Those that have come anew; the first has its turn.
+        round: The others; the first has its turn when nobody has come anew.
+        size: Items of all of them.
+    """
 
     streams: dict[Hashable, _Stream[T]] = field(default_factory=dict)
-    turns: deque[_Stream[T]] = field(default_factory=deque)
+    first_turns: deque[_Stream[T]] = field(default_factory=deque)
+    round: deque[_Stream[T]] = field(default_factory=deque)
+    size: int = 0
+
+    def forget_streams(self) -> None:
+        """Forget who had a turn; nobody waits who could mind."""
+        self.streams.clear()
+        self.first_turns.clear()
+        self.round.clear()
 
 
 class FairQueue(Generic[T]):
@@ -39,8 +57,8 @@ class FairQueue(Generic[T]):
         """Make an empty queue.
 
         Args:
-            quantum: Items that a stream may have taken in one turn. One is kindest to
-                streams that send little; more keeps together what was sent together.
+            quantum: Items that a stream may have taken in one turn. More keeps together
+                what was sent together.
         """
         self._quantum = quantum
         self._levels: list[_Level[T]] = [_Level() for _ in range(PRIORITIES)]
@@ -60,9 +78,10 @@ class FairQueue(Generic[T]):
         level = self._levels[priority]
         found = level.streams.get(stream)
         if found is None:
-            found = level.streams[stream] = _Stream(stream)
-            level.turns.append(found)
+            found = level.streams[stream] = _Stream(stream, self._quantum)
+            level.first_turns.append(found)
         found.items[item] = None
+        level.size += 1
         self._size += 1
 
     def pop(self) -> T:
@@ -74,21 +93,33 @@ class FairQueue(Generic[T]):
         Raises:
             IndexError: When the queue is empty.
         """
-        level = next((level for level in self._levels if level.turns), None)
-        if level is None:
-            raise IndexError("pop from an empty queue")
-        stream = level.turns[0]
-        if stream.deficit == 0:
-            stream.deficit = self._quantum
-        item, _ = stream.items.popitem(last=False)
-        stream.deficit -= 1
-        self._size -= 1
-        if not stream.items:
-            level.turns.popleft()
-            del level.streams[stream.key]
-        elif stream.deficit == 0:
-            level.turns.rotate(-1)
-        return item
+        for level in self._levels:
+            if level.size:
+                self._size -= 1
+                return self._next(level)
+        raise IndexError("pop from an empty queue")
+
+    def _next(self, level: _Level[T]) -> T:
+        """Take the next item of a level that has one."""
+        while True:
+            turns = level.first_turns or level.round
+            stream = turns[0]
+            if not stream.items and turns is level.round:
+                turns.popleft()
+                del level.streams[stream.key]
+            elif not stream.items or not stream.deficit:
+                stream.deficit = self._quantum
+                level.round.append(turns.popleft())
+            else:
+                stream.deficit -= 1
+                item, _ = stream.items.popitem(last=False)
+                self._took_one(level)
+                return item
+
+    def _took_one(self, level: _Level[T]) -> None:
+        level.size -= 1
+        if not level.size:
+            level.forget_streams()
 
     def remove(self, item: T, *, stream: Hashable, priority: int) -> None:
         """Take an item out of turn; with the stream and priority it was pushed with.
@@ -97,12 +128,9 @@ class FairQueue(Generic[T]):
             KeyError: When it is not there.
         """
         level = self._levels[priority]
-        found = level.streams[stream]
-        del found.items[item]
+        del level.streams[stream].items[item]
         self._size -= 1
-        if not found.items:
-            level.turns.remove(found)
-            del level.streams[stream]
+        self._took_one(level)
 
     def victim(self, *, stream: Hashable, priority: int) -> T | None:
         """Say whose place in a full queue a newcomer may take.
@@ -120,8 +148,8 @@ class FairQueue(Generic[T]):
             newcomer has to go.
         """
         for lower in range(PRIORITIES - 1, priority, -1):
-            if streams := self._levels[lower].streams:
-                return _newest(max(streams.values(), key=_length))
+            if self._levels[lower].size:
+                return _newest(max(self._levels[lower].streams.values(), key=_length))
         streams = self._levels[priority].streams
         longest = max(streams.values(), key=_length, default=None)
         own = _length(streams[stream]) if stream in streams else 0

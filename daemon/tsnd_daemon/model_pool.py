@@ -7,6 +7,7 @@ them and goes, those after it the new one's.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -25,9 +26,10 @@ from tsnd_daemon.versions import VersionPolicy
 
 logger = logging.getLogger(__name__)
 
-Stamp = tuple[int, int, int]
-"""What changes when a package's manifest does."""
+Stamp = frozenset[tuple[str, int, int, int]]
+"""What changes when a file does: its name, time, size and number."""
 
+_MODALITIES: Mapping[int, str] = {pb.MODALITY_RGB: "rgb", pb.MODALITY_FLOW: "flow"}
 _CPU_BACKENDS = ("onnxruntime", "openvino", "synthetic")
 
 
@@ -54,7 +56,13 @@ class PoolOptions:
 
 @dataclass(slots=True, eq=False)
 class _Life:
-    """A model that is being served, and how to end that."""
+    """A model that is being served, and how to end that.
+
+    Attributes:
+        stamp: Of its manifest.
+        served: What takes its traffic, once it is warm.
+        retire: Set when it gets no more.
+    """
 
     stamp: Stamp
     served: asyncio.Future[ServedModel]
@@ -86,7 +94,9 @@ class ModelPool:
         self._on_lost = on_lost
         self._served: dict[str, dict[int, ServedModel]] = {}
         self._lives: dict[tuple[str, int], _Life] = {}
+        self._alive: Counter[tuple[str, int]] = Counter()  # with those that load or drain
         self._failed: dict[tuple[str, int], Stamp] = {}
+        self._complaint = ""
         self._devices = {"cpu": Device(), "gpu": Device()}
         self._changing = asyncio.Lock()
         self._max_snippet_bytes: int | None = None
@@ -149,6 +159,12 @@ class ModelPool:
             if not versions:
                 logger.warning("%s has no version folder; ignored", self._folder(name))
             await self._change(name, versions)
+        if not self._served:
+            raise PackageError(
+                f"the model repository {self._options.repository} holds no model of a version "
+                "that is served. Build one into it with tsn-build build --repository, or look at "
+                "--version-policy."
+            )
         for name, models in self._options.pairs.items():
             if missing := sorted(set(models) - self._served.keys()):
                 raise PackageError(
@@ -171,13 +187,14 @@ class ModelPool:
             ModelNotFound: When the repository has no such model.
             StartError: When a version cannot be served; those before go on.
         """
-        versions = (await self._find()).get(name)
-        if not versions:
-            raise ModelNotFound(
-                f"the model repository holds no model {name[:128]!r}. Build it with tsn-build "
-                "build --repository."
-            )
         async with self._changing:
+            # By what a listing has: no name from outside becomes a path.
+            versions = (await self._find()).get(name)
+            if not versions:
+                raise ModelNotFound(
+                    f"the model repository holds no model {name[:128]!r}. Build it with tsn-build "
+                    "build --repository."
+                )
             await self._change(name, versions)
             return sorted(self._served.get(name, {}))
 
@@ -195,12 +212,15 @@ class ModelPool:
 
     async def poll(self) -> None:
         """Bring all models in line with the repository; what fails is logged, once."""
-        try:
-            found = await self._find()
-        except PackageError as err:
-            logger.error("%s The models served so far go on.", err)
-            return
         async with self._changing:
+            try:
+                found = await self._find()
+            except PackageError as err:
+                if str(err) != self._complaint:
+                    logger.error("%s The models served so far go on.", err)
+                self._complaint = str(err)
+                return
+            self._complaint = ""
             for name in {*found, *self._served}:
                 try:
                     await self._change(name, found.get(name, []), is_retry=False)
@@ -229,20 +249,24 @@ class ModelPool:
         wanted = self._options.version_policy(name).choose(found)
         errors, has_failed = [], False
         for version in wanted:
-            key, stamp = (name, version), _stamp(self._folder(name, version))
-            life = self._lives.get(key)
+            key, folder = (name, version), self._folder(name, version)
+            life, stamp = self._lives.get(key), _stamp(folder, MANIFEST_FILE)
             if life is not None and life.stamp == stamp:
                 continue
-            if not is_retry and self._failed.get(key) == stamp:
+            # It may have been copied file by file, and be whole now.
+            whole_stamp = _stamp(folder)
+            if not is_retry and self._failed.get(key) == whole_stamp:
                 has_failed = True
                 continue
             try:
                 await self._begin(key, stamp)
             except StartError as err:
-                self._failed[key] = stamp
+                self._failed[key] = whole_stamp
                 errors.append(err)
             else:
                 self._failed.pop(key, None)
+        if len(errors) > 1:
+            raise PackageError(" ".join(map(str, errors)))
         if errors:
             raise errors[0]
         if not has_failed:
@@ -253,8 +277,12 @@ class ModelPool:
         """Serve a version from now on, in place of what was served under its number."""
         name, version = key
         life = _Life(stamp, asyncio.get_running_loop().create_future())
-        self._tasks.create_task(self._live(key, life))
-        served = await life.served
+        living = self._tasks.create_task(self._live(key, life))
+        try:
+            served = await life.served
+        except asyncio.CancelledError:
+            living.cancel()  # nobody would ever retire it
+            raise
         versions = self._served.setdefault(name, {})
         if versions:
             _warn_of_change(versions[max(versions)].manifest, served.manifest)
@@ -266,11 +294,26 @@ class ModelPool:
     async def _live(self, key: tuple[str, int], life: _Life) -> None:
         """Load a version, serve it until it is retired or has lost its executor, and close it."""
         name, version = key
+        self._alive[key] += 1
+        try:
+            await self._live_until_retired(key, life)
+        finally:
+            self._alive[key] -= 1
+            if not self._alive[key]:
+                self._metrics.for_model(name, version).remove()
+
+    async def _live_until_retired(self, key: tuple[str, int], life: _Life) -> None:
+        name, version = key
         async with AsyncExitStack() as stack:
             try:
                 served = await self._load(key, stack)
-            except Exception as err:  # noqa: BLE001 - whoever asked for the version raises it
+            except StartError as err:
                 _settle(life.served, err)
+                return
+            except Exception as err:
+                logger.exception("loading model %s version %d failed", name, version)
+                reason = f"{type(err).__name__}: {err}"
+                _settle(life.served, PackageError(_unloadable(name, version, reason)))
                 return
             batching = asyncio.create_task(served.batcher.run())
             _settle(life.served, served)
@@ -283,7 +326,6 @@ class ModelPool:
             if not batching.cancelled() and (lost := batching.exception()) is not None:
                 self._on_lost(lost)
         if key not in self._lives:
-            self._metrics.for_model(name, version).remove()
             logger.info("model %s version %d is no longer served", name, version)
 
     async def _load(self, key: tuple[str, int], stack: AsyncExitStack) -> ServedModel:
@@ -322,13 +364,18 @@ class ModelPool:
 
     def _of_pair(self, name: str, modality: int) -> str:
         by_modality = self._by_modality(name)
-        if modality not in by_modality:
-            models = " and ".join(self._options.pairs[name])
-            raise InvalidSnippet(
-                f"{name!r} is the pair of {models}: the modality of a snippet chooses between "
-                f"them, and one of modality {modality} has no model here. Send rgb (1) or flow (2)."
+        if modality in by_modality:
+            return by_modality[modality]
+        pair = f"{name!r} is the pair of {' and '.join(self._options.pairs[name])}"
+        if modality in _MODALITIES:
+            raise ModelNotFound(
+                f"{pair}, and its {_MODALITIES[modality]} model is not served at the moment. "
+                "ListModels tells what is."
             )
-        return by_modality[modality]
+        raise InvalidSnippet(
+            f"{pair}: the modality of a snippet chooses between them, and this one's is "
+            f"{modality}. Send rgb (1) or flow (2)."
+        )
 
     def _by_modality(self, pair: str) -> dict[int, str]:
         """Return the served models of a pair."""
@@ -339,13 +386,24 @@ class ModelPool:
         }
 
 
-def _stamp(folder: Path) -> Stamp:
-    """Return what changes whenever a package does: its manifest is replaced, never written to."""
+def _stamp(folder: Path, *files: str) -> Stamp:
+    """Return what changes whenever certain files of a package do, or (if none are named) any.
+
+    A package that is whole changes with its manifest, which is replaced, never written to.
+    """
     try:
-        stat = (folder / MANIFEST_FILE).stat()
+        paths = [folder / file for file in files] or list(folder.iterdir())
+        stats = [(path.name, path.stat()) for path in paths]
     except OSError:
-        return (0, 0, 0)
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return frozenset()
+    return frozenset((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in stats)
+
+
+def _unloadable(name: str, version: int, reason: str) -> str:
+    return (
+        f"model {name!r} version {version} cannot be loaded: {reason.rstrip('.')}. The log has "
+        "the details."
+    )
 
 
 def _warn_of_change(before: pb.ModelManifest, after: pb.ModelManifest) -> None:

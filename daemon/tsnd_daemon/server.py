@@ -4,10 +4,11 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -91,9 +92,11 @@ class Server:
             async with asyncio.TaskGroup() as tasks:
                 pool = ModelPool(self._pool_options(), metrics, tasks, on_lost=self._lose)
                 try:
-                    await pool.load_all()
-                    with _metrics_endpoint(settings.host, settings.metrics_port, registry) as door:
-                        await self._serve(pool, metrics, door, on_ready)
+                    if await self._unless_stopped(pool.load_all()):
+                        with _metrics_endpoint(
+                            settings.host, settings.metrics_port, registry
+                        ) as door:
+                            await self._serve(pool, metrics, door, on_ready)
                 finally:
                     pool.retire_all()
         logger.info("stopped")
@@ -186,8 +189,21 @@ class Server:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_interval_s if is_polling else None):
                     await self._stop.wait()
-            if not self._stop.is_set():
-                await pool.poll()
+            await self._unless_stopped(pool.poll())
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do some work, or drop it as soon as `stop` is called; returns whether it is done."""
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            working.cancel()
+            await asyncio.wait({working})
+        if not working.cancelled():
+            working.result()
+        return not working.cancelled()
 
 
 @contextmanager

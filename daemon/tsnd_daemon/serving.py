@@ -130,7 +130,10 @@ async def _running(name: str, factory: ExecutorFactory) -> AsyncIterator[Executo
     try:
         yield thread
     finally:
-        await thread.close()
+        try:
+            await thread.close()
+        except Exception:  # that of a lost GPU fails, and there is still something to drain
+            logger.exception("%s did not close well", name)
 
 
 def _warm_up_sizes(artifact: pb.Artifact, max_batch_size: int) -> list[int]:

@@ -192,11 +192,12 @@ class Settings(BaseSettings):
         "and flow control slows that client alone",
     )
     stream_quantum: int = Field(
-        1,
+        8,
         ge=1,
         le=1024,
         description="snippets taken from one stream before it is the next stream's turn; more "
-        "keeps together what a stream sends together, one is kindest to streams that send little",
+        "keeps together what a stream sends together, less divides a batch among more streams. A "
+        "stream that had nothing waiting has its first turn at once",
     )
     max_group_size: int = Field(
         16,

@@ -27,6 +27,7 @@ class SnippetContract:
         self.model = manifest.name
         self.modality = manifest.modality
         self.shape = tuple(manifest.input.shape)
+        self._shape = list(self.shape)
         self.size_bytes = math.prod(self.shape)
 
     def validate(self, message: snippets_pb2.Snippet, raw: memoryview | bytes | None) -> Snippet:
@@ -50,7 +51,7 @@ class SnippetContract:
                 f"snippet {name!r}: model {self.model!r} takes {_modality(self.modality)} "
                 f"snippets, this one is {_modality(message.modality)}."
             )
-        if tuple(message.shape) != self.shape:
+        if message.shape != self._shape:
             raise InvalidSnippet(
                 f"snippet {name!r}: model {self.model!r} takes uint8 of shape "
                 f"{list(self.shape)} ({_LAYOUTS[self.modality]}), got {_shown(message.shape)}. "

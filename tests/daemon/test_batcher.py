@@ -1,4 +1,5 @@
 import asyncio
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.virtual_time import VirtualTimeLoop, run_in_virtual_time
 from tsnd_daemon.batcher import NORMAL, Batcher, Close, Wait, decide
+from tsnd_daemon.device_share import Device
 from tsnd_daemon.errors import (
     DeadlineExpired,
     ExecutionFailed,
@@ -277,6 +279,48 @@ def test_a_snippet_withdrawn_while_it_runs_is_forgotten():
     assert run_in_virtual_time(scenario()) == ([["s0"], ["s1"]], True, 1)
 
 
+def test_a_snippet_whose_waiter_was_cancelled_leaves_its_place_too():
+    async def scenario():
+        runner = Runner()
+        batcher = batcher_for(runner)
+        gone, stays = batcher.submit(snippet(0)), batcher.submit(snippet(1))
+        waiter = asyncio.ensure_future(asyncio.wait_for(gone.scores, None))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+        batcher.withdraw(gone)
+        task = asyncio.create_task(batcher.run())
+        await stays.scores
+        task.cancel()
+        return runner.batches
+
+    assert run_in_virtual_time(scenario()) == [["s1"]]
+
+
+def test_answered_snippets_are_let_go_long_before_their_deadlines():
+    async def scenario():
+        batcher = batcher_for(Runner(), replace(POLICY, max_batch_size=1))
+        task = asyncio.create_task(batcher.run())
+        # It waits while there is anything more urgent, and its deadline is the first.
+        bulk = batcher.submit(snippet(0), priority=BULK, deadline_ns=10**15)
+        alive, urgent = [], []
+        for number in range(100):
+            sent = snippet(number)
+            alive.append(weakref.ref(sent.pixels))
+            urgent.append(batcher.submit(sent, priority=REAL_TIME, deadline_ns=10**16).scores)
+            del sent
+            if number >= 4:
+                await urgent.pop(0)
+        still_waits = not bulk.scores.done()
+        task.cancel()
+        return still_waits, sum(ref() is not None for ref in alive)
+
+    still_waits, alive = run_in_virtual_time(scenario())
+
+    assert still_waits
+    assert alive <= 3 * POLICY.max_queue_size
+
+
 def test_an_expired_snippet_is_answered_at_its_deadline_and_costs_no_compute():
     async def scenario():
         runner = Runner(execution_s=0.1)
@@ -328,6 +372,62 @@ def test_a_lost_executor_ends_the_batcher_and_answers_everyone():
 
     assert error.subgroup(ExecutorLost)
     assert ends == [ExecutionFailed] * 8
+
+
+def test_a_lost_executor_leaves_no_snippet_unanswered_however_many_wait():
+    async def scenario():
+        batcher = batcher_for(
+            Runner(failures=[ExecutorLost("sticky")]), replace(POLICY, max_queue_size=100)
+        )
+        waiting = [batcher.submit(snippet(i)) for i in range(30)]
+        with pytest.raises(ExceptionGroup):
+            await batcher.run()
+        return [w.scores.done() for w in waiting]
+
+    assert run_in_virtual_time(scenario()) == [True] * 30
+
+
+def test_an_executor_that_gives_too_few_rows_fails_its_batch_alone():
+    class Short(Runner):
+        async def submit(self, snippets):
+            execution = await super().submit(snippets)
+            if len(self.batches) == 1:
+                execution = replace(execution, outputs={"scores": np.zeros((1, 1), np.float32)})
+            return execution
+
+    async def scenario():
+        return await outcomes(Short(), [0.0, 0.0, 0.1])
+
+    first, second, third = run_in_virtual_time(scenario())
+
+    assert isinstance(first, ExecutionFailed)
+    assert isinstance(second, ExecutionFailed)
+    assert isinstance(third, Scores)
+
+
+def test_two_models_with_work_share_a_device_by_their_weights():
+    async def scenario():
+        device, runners = Device(), {1.0: Runner(), 3.0: Runner()}
+        runners[1.0]._turn = runners[3.0]._turn  # as on a GPU, one runs at a time
+        batchers = {w: batcher_for(r, device=device, weight=w) for w, r in runners.items()}
+        work = [
+            asyncio.create_task(run)
+            for batcher in batchers.values()
+            for run in (batcher.run(), *(keep_busy(batcher) for _ in range(12)))
+        ]
+        await asyncio.sleep(1.0)
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        return {weight: len(runner.batches) for weight, runner in runners.items()}
+
+    async def keep_busy(batcher):
+        while True:
+            await batcher.submit(snippet(0)).scores
+
+    ran = run_in_virtual_time(scenario())
+
+    assert ran[3.0] / ran[1.0] == pytest.approx(3.0, rel=0.1)
 
 
 def test_an_executor_that_hangs_counts_as_lost():

@@ -103,6 +103,43 @@ def test_a_turn_that_is_not_needed_goes_to_the_next():
     assert third.take()
 
 
+def test_who_takes_one_of_two_free_places_leaves_the_other_to_the_next():
+    device, called = Device(), list[str]()
+    first, second = (
+        Share(device, weight=1.0, places=2, on_turn=partial(called.append, name))
+        for name in ("first", "second")
+    )
+    assert first.take()
+    assert first.take()
+    assert not second.take()
+    assert not first.take()
+    first.give_back(0)
+    first.give_back(0)
+    called.clear()
+
+    assert first.take()
+
+    assert called == ["second"]
+    assert second.take()
+
+
+def test_who_gives_a_place_back_and_wants_it_again_competes_for_it():
+    device = Device()
+    heavy = Share(device, weight=3.0, places=1, on_turn=lambda: None)
+    light = Share(device, weight=1.0, places=1, on_turn=lambda: None)
+    turns = []
+    for _ in range(40):
+        for share in (light, heavy):  # light is always the first to ask
+            if share.take():
+                turns.append(share)
+                other = heavy if share is light else light
+                other.take()
+                share.give_back(1_000, wants_more=True)
+                break
+
+    assert 2.5 < turns.count(heavy) / turns.count(light) < 3.5
+
+
 def test_who_leaves_is_waited_for_no_more():
     device = Device()
     one = Share(device, weight=1.0, places=1, on_turn=lambda: None)

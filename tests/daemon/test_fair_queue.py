@@ -50,11 +50,40 @@ def test_of_streams_with_work_none_gets_more_than_a_quantum_ahead(lengths, quant
             assert max(taken.values()) - behind <= quantum
 
 
-def test_a_stream_that_sends_little_overtakes_the_backlog_of_a_greedy_one():
-    queue = queue_of([("greedy", NORMAL)] * 100)
-    queue.push(("live", NORMAL, 100), stream="live", priority=NORMAL)
+@pytest.mark.parametrize("quantum", [1, 8])
+def test_a_stream_that_sends_little_does_not_wait_for_the_turns_of_others(quantum):
+    queue = queue_of([(f"greedy {i % 15}", NORMAL) for i in range(300)], quantum)
+    for _ in range(150):
+        queue.pop()
 
-    assert ("live", NORMAL, 100) in [queue.pop() for _ in range(2)]
+    queue.push(("live", NORMAL, 300), stream="live", priority=NORMAL)
+
+    assert queue.pop() == ("live", NORMAL, 300)
+
+
+@pytest.mark.parametrize("quantum", [1, 4])
+def test_streams_that_come_anew_all_the_time_do_not_starve_the_others(quantum):
+    """Ten streams send one more snippet whenever one of theirs was taken."""
+    queue = queue_of([("greedy", NORMAL)] * 1_000 + [(f"live {i}", NORMAL) for i in range(10)])
+    queue._quantum = quantum
+
+    taken = []
+    for number in range(2_000, 2_600):
+        stream, *_ = queue.pop()
+        taken.append(stream)
+        if stream != "greedy":
+            queue.push((stream, NORMAL, number), stream=stream, priority=NORMAL)
+
+    assert taken.count("greedy") >= 600 / 11 - quantum
+
+
+def test_nothing_is_kept_of_streams_that_have_gone():
+    queue = queue_of([(str(number), number % 3) for number in range(1_000)], quantum=2)
+    for item in list(queue)[::2]:
+        queue.remove(item, stream=item[0], priority=item[1])
+    popped(queue)
+
+    assert not any(lv.streams or lv.first_turns or lv.round for lv in queue._levels)
 
 
 def test_a_quantum_keeps_together_what_a_stream_sends_together():

@@ -114,6 +114,9 @@ class ExecutorThread:
         self._thread.start()
         try:
             self.slots = await self._ready
+        except asyncio.CancelledError:
+            self._jobs.put(None)  # it closes as soon as it is made
+            raise
         except Exception:
             self._thread.join()
             raise
@@ -213,6 +216,8 @@ def _settle(future: asyncio.Future[_T], result: _T | BaseException) -> None:
     """Give a future its end, unless nobody waits for it any more."""
     if future.done():
         return
+    if isinstance(result, StopIteration):  # which no future takes
+        result = RuntimeError("the executor raised StopIteration")
     if isinstance(result, BaseException):
         future.set_exception(result)
     else:

@@ -43,8 +43,8 @@ class ModelControlService(control_pb2_grpc.ModelControlServiceServicer):
         try:
             versions = await self._allowed().load(request.name)
         except StartError as err:
-            logger.error("LoadModel %s: %s What was served of it goes on.", request.name, err)
-            raise ControlRefused(f"{err} What was served of {request.name!r} goes on.") from err
+            logger.error("LoadModel %.128r: %s What was served of it goes on.", request.name, err)
+            raise ControlRefused(f"What was served of it goes on: {err}") from err
         return control_pb2.LoadModelResponse(versions=versions)
 
     async def UnloadModel(

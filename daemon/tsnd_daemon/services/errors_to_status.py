@@ -10,7 +10,7 @@ from grpc import aio
 
 from tsnd_daemon.errors import RequestError
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.services.messages import error_details
+from tsnd_daemon.services.messages import error_details, error_message
 
 SNIPPET_SERVICE = "tsnd.v1.SnippetService"
 CONTROL_SERVICE = "tsnd.v1.ModelControlService"
@@ -60,7 +60,9 @@ class ErrorsToStatus(aio.ServerInterceptor):
             except RequestError as err:
                 code = err.code
                 await context.abort(
-                    code, str(err), trailing_metadata=((_STATUS_DETAILS, error_details(err)),)
+                    code,
+                    error_message(err),
+                    trailing_metadata=((_STATUS_DETAILS, error_details(err)),),
                 )
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED

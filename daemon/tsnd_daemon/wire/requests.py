@@ -23,6 +23,8 @@ from tsnd_daemon.wire.encoding import (
 
 _SNIPPETS_NUMBER = snippets_pb2.ScoreRequest.SNIPPETS_FIELD_NUMBER
 _SNIPPETS, _RAW = tag(_SNIPPETS_NUMBER), tag(snippets_pb2.Snippet.RAW_FIELD_NUMBER)
+_WITH_LENGTH = {tag(number) for number in range(1, 16)}
+_ONE_BYTE = 0x80
 
 Buffer = memoryview | bytes
 
@@ -90,10 +92,16 @@ def _cut(view: memoryview, data: bytes, at: int, stop: int) -> tuple[Buffer, mem
     """
     begin = at
     while at < stop:
-        if data[at] == _RAW:
+        key = data[at]
+        if key == _RAW:
             length, start = read_varint(data, at + 1)
             if start + length != stop:
                 raise MalformedWire("a snippet with something behind its pixels")
             return view[begin:at], view[start:stop]
-        at = skip_field(data, at)
+        # Not by skip_field: the fields before the pixels are all like this.
+        value = data[at + 1]
+        if value < _ONE_BYTE and key in _WITH_LENGTH:
+            at += 2 + value
+        else:
+            at = skip_field(data, at)
     return view[begin:stop], None

@@ -4,10 +4,12 @@ All but the numbers is the same in every response of a model, so it is written o
 left costs a third of what protobuf's objects do. The bytes are the same as protobuf's.
 """
 
+import functools
+
 import numpy as np
 
 from tsnd.v1 import model_pb2, snippets_pb2
-from tsnd_daemon.snippets import Scores
+from tsnd_daemon.snippets import FloatArray, Scores
 from tsnd_daemon.wire.encoding import with_length
 
 _LITTLE_ENDIAN = np.dtype("<f4")
@@ -35,12 +37,8 @@ class ScoreWriter:
         outputs, row = scores.execution.outputs, scores.row
         for output, before in self._outputs:
             parts.append(before)
-            parts.append(outputs[output][row].astype(_LITTLE_ENDIAN, copy=False).tobytes())
-        timing = snippets_pb2.Timing(
-            queue_ns=scores.queue_ns, compute_ns=scores.compute_ns, batch_size=scores.batch_size
-        ).SerializeToString()
-        parts.append(with_length(_RESPONSE.TIMING_FIELD_NUMBER, len(timing)))
-        parts.append(timing)
+            parts.append(_values(outputs[output][row]))
+        parts.append(_timing(scores.queue_ns, scores.compute_ns, scores.batch_size))
         return b"".join(parts)
 
     def result(self, snippet_id: str, scores: Scores) -> bytes:
@@ -53,6 +51,23 @@ class ScoreWriter:
 def result_head(size: int) -> bytes:
     """Return what stands before a SnippetResult of so many bytes in a ScoreStreamResponse."""
     return with_length(snippets_pb2.ScoreStreamResponse.RESULTS_FIELD_NUMBER, size)
+
+
+@functools.lru_cache(maxsize=64)  # snippets that came together have waited together
+def _timing(queue_ns: int, compute_ns: int, batch_size: int) -> bytes:
+    """Return a Timing as a field of a ScoreResponse."""
+    timing = snippets_pb2.Timing(
+        queue_ns=queue_ns, compute_ns=compute_ns, batch_size=batch_size
+    ).SerializeToString()
+    return with_length(_RESPONSE.TIMING_FIELD_NUMBER, len(timing)) + timing
+
+
+def _values(row: FloatArray) -> bytes:
+    """Return numbers as they are on the wire."""
+    # As executors give them on every machine we know; asking costs less than converting.
+    if row.dtype != _LITTLE_ENDIAN:
+        row = row.astype(_LITTLE_ENDIAN)
+    return row.tobytes()
 
 
 def _before_values(spec: model_pb2.TensorSpec) -> bytes:

@@ -158,3 +158,34 @@ async def test_a_factory_that_fails_surfaces_its_error_and_leaves_no_thread():
     await thread.close()
 
     assert not [t for t in threading.enumerate() if "failing" in t.name]
+
+
+async def test_an_executor_that_nobody_waits_for_any_more_is_closed_once_it_is_made():
+    thread, recorder = ExecutorThread("abandoned"), Recorder()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def make():
+        begun.set()
+        assert may_end.wait(timeout=10)
+        return recorder
+
+    starting = asyncio.create_task(thread.start(make))
+    assert await asyncio.to_thread(begun.wait, 10)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    may_end.set()
+    await thread.close()
+
+    assert recorder.calls == [("close",)]
+    assert not [t for t in threading.enumerate() if "abandoned" in t.name]
+
+
+async def test_an_exception_that_no_future_takes_fails_its_batch_too():
+    class Exhausted(Recorder):
+        def start(self, slot, snippets):
+            next(iter(()))
+
+    thread = await started(Exhausted())
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await thread.submit([SNIPPET])
+    await thread.close()
