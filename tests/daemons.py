@@ -10,8 +10,8 @@ from typing import Any
 from grpc import aio
 
 from tsnd.v1 import snippets_pb2_grpc
+from tsnd_daemon.backends.factories import executor_factories
 from tsnd_daemon.executors.base import Executor
-from tsnd_daemon.factories import executor_factories
 from tsnd_daemon.model_store import Model
 from tsnd_daemon.server import Endpoints, Server
 from tsnd_daemon.settings import ExecutionOptions, Settings

@@ -16,17 +16,17 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
 from tsnd.v1 import control_pb2_grpc
-from tsnd_daemon.backends import choose
+from tsnd_daemon.backends.choice import choose
+from tsnd_daemon.backends.factories import executor_factories
+from tsnd_daemon.backends.machine import this_machine
 from tsnd_daemon.errors import AddressError, ExecutorLost, StartError
-from tsnd_daemon.factories import executor_factories
-from tsnd_daemon.machine import this_machine
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.model_pool import ModelPool, PoolOptions
 from tsnd_daemon.model_store import Model, load_package
 from tsnd_daemon.services.control import ModelControlService
 from tsnd_daemon.services.errors_to_status import CONTROL_SERVICE, SNIPPET_SERVICE, ErrorsToStatus
 from tsnd_daemon.services.snippets import SnippetService, add_to_server
-from tsnd_daemon.serving import MakeExecutors, ServingOptions
+from tsnd_daemon.serving.pool import ModelPool, PoolOptions
+from tsnd_daemon.serving.served_model import MakeExecutors, ServingOptions
 from tsnd_daemon.settings import Settings
 
 _MIN_MESSAGE_BYTES = 4 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""The frozen values that cross the daemon's rooms."""
+"""The values that cross the daemon's rooms; nobody changes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

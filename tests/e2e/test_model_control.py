@@ -219,7 +219,7 @@ BROKEN = pytest.mark.parametrize(
 async def test_a_broken_version_is_refused_and_logged_once_while_the_old_one_goes_on(
     repository, publish, caplog, damage, make
 ):
-    caplog.set_level(logging.ERROR, "tsnd_daemon.model_pool")
+    caplog.set_level(logging.ERROR, "tsnd_daemon.serving.pool")
     async with running_daemon(repository, make_executor=make, **POLL) as daemon:
         traffic = Load(daemon)
         staging = publish(2).rename(repository / ".broken")
@@ -230,7 +230,7 @@ async def test_a_broken_version_is_refused_and_logged_once_while_the_old_one_goe
             publish(version, "tiny_flow")
             await until_served(daemon, "tiny_flow", version)
         await traffic.until_version(1)
-        shutil.rmtree(repository / "tiny_rgb" / "2")
+        (repository / "tiny_rgb" / "2").rename(repository / ".gone")
         publish(3)
         await traffic.until_version(3)
         await traffic.end()

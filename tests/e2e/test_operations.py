@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -16,25 +15,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemons import running_daemon
+from tests.streams import samples
 from tsnd_client import AsyncClient, Client, ClientError
 from tsnd_daemon.errors import ExecutorLost, PackageError
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 
 FRAME = np.zeros((16, 21, 3), np.uint8)
 START_S, STOP_S = 60, 30
-
-
-def samples(url):
-    with urlopen(url) as response:
-        text = response.read().decode()
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 async def test_health_is_serving_as_a_whole_and_by_service(tiny_repository):

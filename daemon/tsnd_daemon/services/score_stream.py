@@ -12,20 +12,19 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from grpc import aio
 
 from tsnd.v1 import snippets_pb2
-from tsnd_daemon.batcher import Waiting
 from tsnd_daemon.errors import InvalidSnippet, RequestError
 from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.scheduling.batcher import Waiting
 from tsnd_daemon.services.messages import error_result
-from tsnd_daemon.serving import ServedModel
+from tsnd_daemon.serving.served_model import ServedModel
 from tsnd_daemon.wire.requests import Buffer, Request, readable
 
-if TYPE_CHECKING:
-    from tsnd_daemon.services.snippets import Context
+Context = aio.ServicerContext[snippets_pb2.ScoreRequest, snippets_pb2.ScoreStreamResponse]
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +60,7 @@ class ScoreStream:
 
     def __init__(
         self,
-        context: "Context",
+        context: Context,
         admit: Admit,
         metrics: Metrics,
         *,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tsnd_daemon.backends import choose
-from tsnd_daemon.machine import this_machine
+from tsnd_daemon.backends.choice import choose
+from tsnd_daemon.backends.machine import this_machine
 from tsnd_daemon.model_store import load_package
 from tsnd_daemon.settings import ExecutionOptions
 from tsnd_daemon.snippets import Snippet

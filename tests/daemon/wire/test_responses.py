@@ -44,13 +44,10 @@ def by_protobuf(of, snippet_id, scores):
     model=st.text(max_size=200),
     version=st.integers(0, 2**32 - 1),
     row=st.integers(0, 7),
-    start_ns=st.integers(0, 2**62),
-    compute_ns=st.integers(0, 2**62),
-    queue_ns=st.integers(0, 2**62),
+    times_ns=st.tuples(*[st.integers(0, 2**62)] * 3),
 )
-def test_a_response_is_what_protobuf_writes(
-    snippet_id, model, version, row, start_ns, compute_ns, queue_ns
-):
+def test_a_response_is_what_protobuf_writes(snippet_id, model, version, row, times_ns):
+    start_ns, compute_ns, queue_ns = times_ns
     of = manifest(model, version)
     scores = Scores(Execution(VALUES, start_ns, start_ns + compute_ns), row, queue_ns, 8)
     expected = by_protobuf(of, snippet_id, scores)

@@ -6,11 +6,11 @@ import pytest
 
 from tests.builders import random_bytes
 from tests.executions import run
-from tsnd_daemon.backends import choose
+from tsnd_daemon.backends.choice import choose
+from tsnd_daemon.backends.factories import executor_factories
+from tsnd_daemon.backends.machine import this_machine
 from tsnd_daemon.errors import SettingsError
 from tsnd_daemon.executors.tensorrt.executor import TensorRtExecutor
-from tsnd_daemon.factories import executor_factories
-from tsnd_daemon.machine import this_machine
 from tsnd_daemon.model_store import load_package
 from tsnd_daemon.settings import ExecutionOptions
 from tsnd_daemon.snippets import Snippet

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from tsnd.v1 import model_pb2 as pb
-from tsnd_daemon.backends import choose
+from tsnd_daemon.backends.choice import choose
+from tsnd_daemon.backends.machine import Machine
 from tsnd_daemon.errors import PackageError, SettingsError
 from tsnd_daemon.executors.tensorrt.checks import Gpu
-from tsnd_daemon.machine import Machine
 from tsnd_daemon.model_store import Package
 from tsnd_daemon.settings import ExecutionOptions
 

@@ -16,7 +16,6 @@ from typing import Protocol
 
 import numpy as np
 
-from tsnd_daemon.device_share import Device, Share
 from tsnd_daemon.errors import (
     DeadlineExpired,
     ExecutionFailed,
@@ -25,8 +24,9 @@ from tsnd_daemon.errors import (
     QueueFull,
     RequestError,
 )
-from tsnd_daemon.fair_queue import FairQueue
 from tsnd_daemon.metrics import ModelMetrics
+from tsnd_daemon.scheduling.device_share import Device, Share
+from tsnd_daemon.scheduling.fair_queue import FairQueue
 from tsnd_daemon.settings import BatchPolicy
 from tsnd_daemon.snippets import Execution, Scores, Snippet
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tsnd.v1 import model_pb2 as pb
+from tsnd_daemon.backends.machine import Machine
 from tsnd_daemon.errors import PackageError, SettingsError, StartError
 from tsnd_daemon.executors.onnxruntime_gpu import PROVIDERS
 from tsnd_daemon.executors.tensorrt.checks import Gpu, misfit
-from tsnd_daemon.machine import Machine
 from tsnd_daemon.model_store import Model, Package
 from tsnd_daemon.settings import Backend, ExecutionOptions
 

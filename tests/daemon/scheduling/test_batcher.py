@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from tests.virtual_time import VirtualTimeLoop, run_in_virtual_time
-from tsnd_daemon.batcher import NORMAL, Batcher, Close, Wait, decide
-from tsnd_daemon.device_share import Device
 from tsnd_daemon.errors import (
     DeadlineExpired,
     ExecutionFailed,
@@ -20,6 +18,8 @@ from tsnd_daemon.errors import (
     QueueFull,
 )
 from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.scheduling.batcher import NORMAL, Batcher, Close, Wait, decide
+from tsnd_daemon.scheduling.device_share import Device
 from tsnd_daemon.settings import BatchPolicy
 from tsnd_daemon.snippets import Execution, Scores, Snippet
 

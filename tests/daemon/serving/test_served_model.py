@@ -5,12 +5,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tsnd.v1 import model_pb2 as pb
-from tsnd_daemon.device_share import Device
 from tsnd_daemon.errors import PackageError
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_package
-from tsnd_daemon.serving import ServingOptions, serve_model
+from tsnd_daemon.scheduling.device_share import Device
+from tsnd_daemon.serving.served_model import ServingOptions, serve_model
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 
 

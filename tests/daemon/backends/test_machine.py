@@ -6,14 +6,14 @@ import onnxruntime
 import pytest
 
 from tests.stub_tensorrt import compile_library
-from tsnd_daemon.executors.tensorrt.checks import Gpu
-from tsnd_daemon.machine import (
+from tsnd_daemon.backends.machine import (
     find_gpus,
     installed_versions,
     parse_cpu_features,
     this_machine,
     usable_cpus,
 )
+from tsnd_daemon.executors.tensorrt.checks import Gpu
 
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 

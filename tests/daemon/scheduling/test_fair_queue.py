@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsnd_daemon.fair_queue import FairQueue
+from tsnd_daemon.scheduling.fair_queue import FairQueue
 
 NORMAL, BULK = 1, 2
 ITEMS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), max_size=80)

@@ -6,6 +6,7 @@ once; what belongs to one thread is made in that thread, by the factory.
 
 from functools import partial
 
+from tsnd_daemon.backends.machine import Machine, this_machine
 from tsnd_daemon.executors.base import ExecutorFactory
 from tsnd_daemon.executors.onnxruntime import OnnxRuntimeExecutor
 from tsnd_daemon.executors.onnxruntime_gpu import OnnxRuntimeGpuExecutor, open_gpu_session
@@ -13,7 +14,6 @@ from tsnd_daemon.executors.openvino import OpenVinoExecutor, compile_model
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 from tsnd_daemon.executors.tensorrt.executor import TensorRtExecutor
 from tsnd_daemon.executors.tuning import tune
-from tsnd_daemon.machine import Machine, this_machine
 from tsnd_daemon.model_store import Model
 from tsnd_daemon.settings import ExecutionOptions
 
@@ -24,7 +24,7 @@ def executor_factories(
     """Load a model and return a factory for each of its executors.
 
     Args:
-        model: As chosen; see tsnd_daemon.backends.
+        model: As chosen; see tsnd_daemon.backends.choice.
         options: On a GPU there is one executor for each device and instance. ONNX Runtime
             on a CPU has as many as instances, measured when that is 0. OpenVINO has one,
             and as many streams as instances.

@@ -16,11 +16,11 @@ from typing import Any
 
 from tsnd.v1 import model_pb2 as pb
 from tsnd.v1 import snippets_pb2
-from tsnd_daemon.device_share import Device
 from tsnd_daemon.errors import InvalidSnippet, ModelNotFound, PackageError, StartError
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import MANIFEST_FILE, Model, find_versions
-from tsnd_daemon.serving import MakeExecutors, ServedModel, ServingOptions, serve_model
+from tsnd_daemon.scheduling.device_share import Device
+from tsnd_daemon.serving.served_model import MakeExecutors, ServedModel, ServingOptions, serve_model
 from tsnd_daemon.validation import SnippetContract
 from tsnd_daemon.versions import VersionPolicy
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.virtual_time import run_in_virtual_time
-from tsnd_daemon.device_share import Device, Share
+from tsnd_daemon.scheduling.device_share import Device, Share
 
 
 async def compete(weights, *, batch_s, until_s):

@@ -11,9 +11,9 @@ from tsnd.v1 import model_pb2 as pb
 from tsnd_daemon.errors import InvalidSnippet, ModelNotFound, PackageError
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.model_pool import ModelPool, PoolOptions
 from tsnd_daemon.model_store import Model, load_package
-from tsnd_daemon.serving import ServingOptions
+from tsnd_daemon.serving.pool import ModelPool, PoolOptions
+from tsnd_daemon.serving.served_model import ServingOptions
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 from tsnd_daemon.versions import parse_version_policy
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsnd.v1 import model_pb2 as pb
-from tsnd_daemon.backends import precision_name
-from tsnd_daemon.batcher import Batcher
-from tsnd_daemon.device_share import Device
+from tsnd_daemon.backends.choice import precision_name
 from tsnd_daemon.errors import PackageError
 from tsnd_daemon.executors.base import ExecutorFactory, ExecutorThread
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model
+from tsnd_daemon.scheduling.batcher import Batcher
+from tsnd_daemon.scheduling.device_share import Device
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 from tsnd_daemon.snippets import Snippet
 from tsnd_daemon.validation import SnippetContract

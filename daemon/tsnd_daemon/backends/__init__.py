@@ -1,0 +1,1 @@
+"""What runs a package on this machine, and how its executors are made."""

@@ -1,0 +1,1 @@
+"""Which models take traffic, from loading to retirement."""
