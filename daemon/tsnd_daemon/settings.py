@@ -188,8 +188,8 @@ class Settings(BaseSettings):
         32,
         ge=1,
         le=100_000,
-        description="most unanswered snippets of one stream; then the daemon stops reading it "
-        "and flow control slows that client alone",
+        description="most unanswered snippets of one stream, but for the rest of a message; then "
+        "the daemon stops reading it and flow control slows that client alone",
     )
     stream_quantum: int = Field(
         8,

@@ -379,7 +379,8 @@ class Batcher:
     ) -> None:
         """Free a batch's place, and refuse those of its snippets that were not answered."""
         for waiting in batch:
-            _refuse(waiting, self._failed(waiting.snippet))
+            if not waiting.scores.done():
+                waiting.scores.set_exception(self._failed(waiting.snippet))
         lane.in_hand -= 1
         is_over = not execution.cancelled() and execution.exception() is None
         used_ns = execution.result() if is_over else 0

@@ -168,8 +168,8 @@ class ModelPool:
         for name, models in self._options.pairs.items():
             if missing := sorted(set(models) - self._served.keys()):
                 raise PackageError(
-                    f"the pair {name!r} names {', '.join(missing)}, which the model repository "
-                    f"{self._options.repository} does not hold."
+                    f"the pair {name!r} names {' and '.join(map(repr, missing))}, which the model "
+                    f"repository {self._options.repository} does not hold."
                 )
             if name in self._served or len(self._by_modality(name)) < 2:
                 raise PackageError(

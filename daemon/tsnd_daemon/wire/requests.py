@@ -25,6 +25,9 @@ _SNIPPETS_NUMBER = snippets_pb2.ScoreRequest.SNIPPETS_FIELD_NUMBER
 _SNIPPETS, _RAW = tag(_SNIPPETS_NUMBER), tag(snippets_pb2.Snippet.RAW_FIELD_NUMBER)
 _WITH_LENGTH = {tag(number) for number in range(1, 16)}
 _ONE_BYTE = 0x80
+_MOST_FIELDS = 10_000
+"""Of a message or a snippet; two million of two bytes each would hold up the event loop for
+seconds."""
 
 Buffer = memoryview | bytes
 
@@ -42,10 +45,16 @@ class Request:
     pixels: Sequence[Buffer | None] = ()
 
 
+class _TooManyFields(Exception):
+    """More than any client of ours sends."""
+
+
 def readable(request: Request) -> snippets_pb2.ScoreRequest:
     """Return a request's message; raises InvalidSnippet when it could not be read."""
     if request.message is None:
-        raise InvalidSnippet("the message is no ScoreRequest: it does not parse.")
+        raise InvalidSnippet(
+            f"the message is no ScoreRequest: it does not parse, or has over {_MOST_FIELDS} fields."
+        )
     return request.message
 
 
@@ -53,6 +62,8 @@ def parse_request(data: bytes) -> Request:
     """Read a ScoreRequest; never raises."""
     try:
         return _without_copy(data)
+    except _TooManyFields:
+        return Request(None)
     except (MalformedWire, IndexError, DecodeError):
         return _by_protobuf(data)
 
@@ -62,13 +73,17 @@ def _by_protobuf(data: bytes) -> Request:
         message = snippets_pb2.ScoreRequest.FromString(data)
     except DecodeError:
         return Request(None)
+    if len(message.snippets) > _MOST_FIELDS:
+        return Request(None)
     return Request(message, [s.raw if s.WhichOneof("payload") else None for s in message.snippets])
 
 
 def _without_copy(data: bytes) -> Request:
     view, at, size = memoryview(data), 0, len(data)
     rest, pixels = bytearray(), list[Buffer | None]()
-    while at < size:
+    for _ in range(_MOST_FIELDS):
+        if at >= size:
+            return Request(snippets_pb2.ScoreRequest.FromString(bytes(rest)), pixels)
         if data[at] != _SNIPPETS:
             end = skip_field(data, at)
             rest += view[at:end]
@@ -82,7 +97,7 @@ def _without_copy(data: bytes) -> Request:
             rest += with_length(_SNIPPETS_NUMBER, len(head))
             rest += head
         at = end
-    return Request(snippets_pb2.ScoreRequest.FromString(bytes(rest)), pixels)
+    raise _TooManyFields
 
 
 def _cut(view: memoryview, data: bytes, at: int, stop: int) -> tuple[Buffer, memoryview | None]:
@@ -91,7 +106,9 @@ def _cut(view: memoryview, data: bytes, at: int, stop: int) -> tuple[Buffer, mem
     They are its last field, as protobuf writes them; others are left to protobuf.
     """
     begin = at
-    while at < stop:
+    for _ in range(_MOST_FIELDS):
+        if at >= stop:
+            return view[begin:stop], None
         key = data[at]
         if key == _RAW:
             length, start = read_varint(data, at + 1)
@@ -104,4 +121,4 @@ def _cut(view: memoryview, data: bytes, at: int, stop: int) -> tuple[Buffer, mem
             at += 2 + value
         else:
             at = skip_field(data, at)
-    return view[begin:stop], None
+    raise _TooManyFields

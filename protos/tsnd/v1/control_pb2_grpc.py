@@ -62,7 +62,8 @@ class ModelControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Stops serving all versions of a model, after what they have accepted is answered.
+        """Stops serving all versions of a model: new snippets are refused from then on, and what
+        was accepted before is still answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class ModelControlServiceStub:
     call fails and what was served before goes on.
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_control_pb2.UnloadModelRequest, _control_pb2.UnloadModelResponse]
-    """Stops serving all versions of a model, after what they have accepted is answered."""
+    """Stops serving all versions of a model: new snippets are refused from then on, and what
+    was accepted before is still answered.
+    """
 
 @_typing.type_check_only
 class ModelControlServiceAsyncStub(ModelControlServiceStub):
@@ -54,7 +56,9 @@ class ModelControlServiceAsyncStub(ModelControlServiceStub):
     call fails and what was served before goes on.
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_control_pb2.UnloadModelRequest, _control_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Stops serving all versions of a model, after what they have accepted is answered."""
+    """Stops serving all versions of a model: new snippets are refused from then on, and what
+    was accepted before is still answered.
+    """
 
 class ModelControlServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes the models while the daemon runs; only with model_control = explicit."""
@@ -77,6 +81,8 @@ class ModelControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.UnloadModelResponse, _abc.Awaitable[_control_pb2.UnloadModelResponse]]:
-        """Stops serving all versions of a model, after what they have accepted is answered."""
+        """Stops serving all versions of a model: new snippets are refused from then on, and what
+        was accepted before is still answered.
+        """
 
 def add_ModelControlServiceServicer_to_server(servicer: ModelControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

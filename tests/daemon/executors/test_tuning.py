@@ -21,8 +21,8 @@ OPTIONS = ExecutionOptions("onnxruntime", "auto", 8)
 ONE, TWO, FOUR = CpuSetup(1, 4), CpuSetup(2, 3), CpuSetup(4, 1)
 
 
-def test_instances_are_tried_in_powers_of_two_and_share_the_threads():
-    assert instance_setups(OPTIONS, 4) == [ONE, TWO, FOUR]
+def test_two_instances_are_preferred_and_all_share_the_threads():
+    assert instance_setups(OPTIONS, 4) == [TWO, ONE, FOUR]
     assert instance_setups(OPTIONS, 1) == [CpuSetup(1, 1)]
     assert instance_setups(OPTIONS, 64)[-1] == CpuSetup(8, 57)
 
@@ -30,7 +30,7 @@ def test_instances_are_tried_in_powers_of_two_and_share_the_threads():
 def test_what_is_set_is_not_tried():
     assert instance_setups(replace(OPTIONS, instances=3), 4) == [CpuSetup(3, 2)]
     assert instance_setups(replace(OPTIONS, instances=8), 4) == [CpuSetup(8, 1)]
-    assert instance_setups(replace(OPTIONS, threads=2), 64) == [CpuSetup(1, 2), CpuSetup(2, 1)]
+    assert instance_setups(replace(OPTIONS, threads=2), 64) == [CpuSetup(2, 1), CpuSetup(1, 2)]
     assert instance_setups(replace(OPTIONS, threads=2, instances=1), 64) == [CpuSetup(1, 2)]
 
 

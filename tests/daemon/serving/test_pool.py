@@ -231,7 +231,7 @@ async def test_a_pair_without_its_rgb_model_says_so(repository):
 @pytest.mark.parametrize(
     ("pairs", "reason"),
     [
-        ({"two": ("tiny_rgb", "nobody")}, "the pair 'two' names nobody"),
+        ({"two": ("tiny_rgb", "nobody")}, "the pair 'two' names 'nobody'"),
         ({"two": ("tiny_rgb", "tiny_rgb")}, "an rgb model and a flow model"),
         ({"tiny_rgb": ("tiny_rgb", "tiny_flow")}, "a name of its own"),
     ],

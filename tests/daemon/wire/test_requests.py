@@ -98,6 +98,19 @@ def test_the_pixels_are_those_of_the_message_itself():
     assert bytes(pixels) == raw
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x1a\x00" * 2_000_000,  # snippets without anything
+        b"\x10\x01" * 2_000_000,  # the version, over and over
+        b"\x1a\x80\x89\x7a" + b"\x10\x01" * 1_000_000,  # a snippet's modality
+        b"\x93\x01\x94\x01" + b"\x1a\x00" * 2_000_000,  # behind a group, which protobuf skips
+    ],
+)
+def test_a_message_of_very_many_fields_is_not_read(data):
+    assert parse_request(data).message is None
+
+
 def test_what_cannot_be_read_is_told():
     with pytest.raises(InvalidSnippet, match="no ScoreRequest"):
         readable(parse_request(b"\xff" * 9))
