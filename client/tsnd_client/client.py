@@ -4,6 +4,7 @@ They differ in who waits. `Client` pulls a stream's input in the caller's own th
 between two results; `AsyncClient` pulls it in a task, while results are awaited.
 """
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -41,6 +42,7 @@ DEFAULT_MAX_IN_FLIGHT = 16
 DEFAULT_DEADLINE_S = 30.0
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_SNIPPET_OVERHEAD_BYTES = 2048  # id, shape, model
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -375,7 +377,9 @@ def _client_errors(
 def _bound_group(group_size: int, max_in_flight: int, model: ModelInfo) -> int:
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
-    return min(group_size, max_in_flight, model.max_group_size)
+    snippet_bytes = math.prod(model.snippet_shape) + _SNIPPET_OVERHEAD_BYTES
+    fitting = max(1, _MAX_MESSAGE_BYTES // snippet_bytes)
+    return min(group_size, max_in_flight, model.max_group_size, fitting)
 
 
 def _require_positive(max_in_flight: int) -> int:

@@ -19,7 +19,7 @@ from tsnd.v1 import control_pb2_grpc
 from tsnd_daemon.backends.choice import choose
 from tsnd_daemon.backends.factories import executor_factories
 from tsnd_daemon.backends.machine import this_machine
-from tsnd_daemon.errors import AddressError, ExecutorLost, StartError
+from tsnd_daemon.errors import AddressError, ExecutorLost, SettingsError, StartError
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_package
 from tsnd_daemon.services.control import ModelControlService
@@ -30,6 +30,7 @@ from tsnd_daemon.serving.served_model import MakeExecutors, ServingOptions
 from tsnd_daemon.settings import Settings
 
 _MIN_MESSAGE_BYTES = 4 * 1024 * 1024
+_MAX_MESSAGE_BYTES = 2**31 - 1
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
 # A client that is still sending when its connection closes loses the replies it has not
 # read. So connections outlive the last reply long enough for clients to see the end.
@@ -151,6 +152,7 @@ class Server:
             max_in_flight_per_stream=settings.max_in_flight_per_stream,
             max_group_size=settings.max_group_size,
         )
+        self._check_model_names(pool)
         largest = max(model.contract.size_bytes for model in pool.served())
         pool.refuse_larger(largest)
         bound = _message_bound(largest, settings.max_group_size)
@@ -179,8 +181,19 @@ class Server:
                         await asyncio.sleep(_LINGER_S)
             except TimeoutError:
                 logger.warning("drain_grace_s is over; what is left is cut off")
+                pool.cut_off()
         finally:
             await server.stop(None)
+
+    def _check_model_names(self, pool: ModelPool) -> None:
+        """Refuse settings for models that there are not, unless they may come."""
+        unknown = sorted(self._settings.models.keys() - {m.manifest.name for m in pool.served()})
+        if not unknown:
+            return
+        text = f"there are settings for {', '.join(unknown)}, and no such model is served"
+        if self._settings.model_control == "none":
+            raise SettingsError(f"{text}. Look at the names of the [models.NAME] tables.")
+        logger.warning("%s yet", text)
 
     async def _until_stop(self, pool: ModelPool) -> None:
         """Wait for `stop`; look at the repository now and then, if that is wanted."""
@@ -189,7 +202,8 @@ class Server:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_interval_s if is_polling else None):
                     await self._stop.wait()
-            await self._unless_stopped(pool.poll())
+            if not self._stop.is_set():
+                await self._unless_stopped(pool.poll())
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Do some work, or drop it as soon as `stop` is called; returns whether it is done."""
@@ -274,9 +288,18 @@ def _message_bound(largest_snippet_bytes: int, max_group_size: int) -> int:
     """Return the largest message to read, in bytes.
 
     At least twice the largest snippet, so that one of the wrong size gets a precise answer.
+
+    Raises:
+        SettingsError: When it is more than gRPC takes.
     """
     pixels = max(2, max_group_size) * largest_snippet_bytes
-    return max(_MIN_MESSAGE_BYTES, pixels + _MESSAGE_OVERHEAD_BYTES)
+    bound = max(_MIN_MESSAGE_BYTES, pixels + _MESSAGE_OVERHEAD_BYTES)
+    if bound > _MAX_MESSAGE_BYTES:
+        raise SettingsError(
+            f"--max-group-size {max_group_size} makes messages of up to {bound} bytes, and gRPC "
+            f"takes {_MAX_MESSAGE_BYTES} at most: snippets have {largest_snippet_bytes}. Lower it."
+        )
+    return bound
 
 
 def _joined(host: str, port: int) -> str:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 
 import grpc
@@ -19,8 +20,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from tests.daemons import running_daemon
 from tests.streams import samples
 from tsnd_client import AsyncClient, Client, ClientError
-from tsnd_daemon.errors import ExecutorLost, PackageError
+from tsnd_daemon.errors import ExecutorLost, PackageError, SettingsError
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
+from tsnd_daemon.settings import ModelOptions
 
 FRAME = np.zeros((16, 21, 3), np.uint8)
 START_S, STOP_S = 60, 30
@@ -151,6 +153,55 @@ async def test_a_failed_warm_up_stops_the_start(tiny_repository):
 
     with pytest.raises(PackageError, match="failed to run a batch of 1 while warming up"):
         async with running_daemon(tiny_repository, make_executor=Broken):
+            pass
+
+
+async def test_a_warm_up_that_hangs_stops_the_start(tiny_repository, monkeypatch):
+    monkeypatch.setattr("tsnd_daemon.executors.base._CLOSE_S", 0.05)
+
+    def hanging(model):
+        return SyntheticExecutor(model, execution_s=3.0)
+
+    with pytest.raises(PackageError, match=r"has hung for 0\.1 s over a batch of 1 while warming"):
+        async with running_daemon(tiny_repository, make_executor=hanging, execution_timeout_s=0.1):
+            pass
+
+
+async def test_after_the_grace_what_runs_is_cut_off(tiny_repository, monkeypatch):
+    monkeypatch.setattr("tsnd_daemon.executors.base._CLOSE_S", 0.05)
+    runs = threading.Event()
+
+    class Slow(SyntheticExecutor):
+        def finish(self, slot):
+            if self._batches[slot][0].id == "held":
+                runs.set()
+                self._pause.wait(15.0)
+            return super().finish(slot)
+
+    async with asyncio.timeout(10):
+        async with running_daemon(tiny_repository, make_executor=Slow, drain_grace_s=0.2) as daemon:
+            async with AsyncClient(daemon.endpoints.grpc) as client:
+                info = await client.model("tiny_rgb")
+                held = asyncio.create_task(client.score(info, FRAME, "held"))
+                assert await asyncio.to_thread(runs.wait, 5)
+                daemon.server.stop()
+                with pytest.raises(ClientError):
+                    await held
+
+
+async def test_settings_for_a_model_that_there_is_not_are_refused(tiny_repository):
+    with pytest.raises(SettingsError, match="there are settings for typo, and no such model"):
+        async with running_daemon(tiny_repository, models={"typo": ModelOptions(weight=2.0)}):
+            pass
+
+
+async def test_messages_beyond_what_grpc_takes_are_refused_at_the_start(
+    tiny_repository, monkeypatch
+):
+    monkeypatch.setattr("tsnd_daemon.server._MAX_MESSAGE_BYTES", 4 * 1024 * 1024 - 1)
+
+    with pytest.raises(SettingsError, match="makes messages of up to 4194304 bytes"):
+        async with running_daemon(tiny_repository):
             pass
 
 

@@ -4,12 +4,14 @@ start():  snippets ──► host buffer ──► device buffer of the slot
 finish(): run, bound to the slot's buffers ──► outputs on the host
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
 
-from tsnd_daemon.errors import SettingsError
+from tsnd_daemon.errors import ExecutorLost, SettingsError
 from tsnd_daemon.executors.onnxruntime import Provider, open_session
 from tsnd_daemon.executors.tensors import fill, input_buffer
 from tsnd_daemon.model_store import Model
@@ -21,6 +23,8 @@ PROVIDERS: dict[Backend, str] = {
     "nv-tensorrt-rtx": "NvTensorRTRTXExecutionProvider",
 }
 """ONNX Runtime's name of what runs a backend."""
+
+_CUDA_FAILURE = re.compile(r"\b(CUDA|CUDNN|CUBLAS)\w* (failure|error)", re.IGNORECASE)
 
 
 def provider_for(model: Model, *, device: int, max_batch_size: int) -> Provider:
@@ -144,11 +148,13 @@ class OnnxRuntimeGpuExecutor:
 
     def start(self, slot: int, snippets: Sequence[Snippet]) -> None:
         """Copy a batch to the device; see Executor."""
-        self._slots[slot].start(snippets)
+        with _lost_when_cuda_fails():
+            self._slots[slot].start(snippets)
 
     def finish(self, slot: int) -> Mapping[str, FloatArray]:
         """Run the batch and copy its outputs back; see Executor."""
-        return self._slots[slot].finish()
+        with _lost_when_cuda_fails():
+            return self._slots[slot].finish()
 
     def close(self) -> None:
         """Free the buffers and let go of the session."""
@@ -209,6 +215,17 @@ class _Slot:
             shape = (rows, *buffer.shape()[1:])
             binding.bind_output(name, *self._device, np.float32, shape, buffer.data_ptr())
         return binding
+
+
+@contextmanager
+def _lost_when_cuda_fails() -> Iterator[None]:
+    """After an error of CUDA, other than too little memory, every batch fails with it."""
+    try:
+        yield
+    except Exception as err:
+        if _CUDA_FAILURE.search(str(err)) and "out of memory" not in str(err):
+            raise ExecutorLost(f"the GPU cannot go on: {err}") from err
+        raise
 
 
 def _allocate(

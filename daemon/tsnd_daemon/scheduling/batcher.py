@@ -33,8 +33,8 @@ from tsnd_daemon.snippets import Execution, Scores, Snippet
 NORMAL = 1
 """The priority of most snippets; 0 is real time, 2 is bulk."""
 
-_MIN_IN_HAND = 2
-"""One batch runs, one more is handed over, to follow at once."""
+_FEW = 8
+"""Answered snippets that may be kept for a while, to be let go of together."""
 _UNKNOWN_RETRY_NS = 100_000_000
 """When to try again while no batch has run yet."""
 
@@ -111,7 +111,8 @@ class _Lane:
 
     @property
     def limit(self) -> int:
-        return max(_MIN_IN_HAND, self.runner.slots)
+        """One more than it works on, to follow at once."""
+        return self.runner.slots + 1
 
 
 @dataclass(slots=True, eq=False)
@@ -305,7 +306,7 @@ class Batcher:
 
     def _forget_done(self) -> None:
         """Let go of the answered, with their pixels, however late their deadlines are."""
-        if len(self._deadlines) < 2 * self._policy.max_queue_size:
+        if len(self._deadlines) < 2 * len(self._queue) + _FEW:
             return
         self._deadlines = [entry for entry in self._deadlines if not entry[2].scores.done()]
         heapq.heapify(self._deadlines)
@@ -435,10 +436,11 @@ class _Pace:
 
     def note(self, execution: Execution, size: int) -> None:
         """Learn from a batch; one in four parts the new, to follow the load soon."""
-        latest = (execution.end_ns - max(self._end_ns, execution.start_ns)) / size
+        # Those of several executors may come out of order.
+        latest = max(0, execution.end_ns - max(self._end_ns, execution.start_ns)) / size
         before = self.ns_per_snippet
         self.ns_per_snippet = latest if before is None else 0.75 * before + 0.25 * latest
-        self._end_ns = execution.end_ns
+        self._end_ns = max(self._end_ns, execution.end_ns)
 
 
 def _refuse(waiting: Waiting, error: RequestError) -> None:

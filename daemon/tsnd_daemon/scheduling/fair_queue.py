@@ -2,9 +2,10 @@
 
 A plain data structure: no clock, no event loop. Among the streams of one priority it is
 deficit round robin (Shreedhar and Varghese, 1995), with a snippet as the unit of cost, and
-with a stream's first turn at once, as in FQ-CoDel (RFC 8290): one that sends little does
-not wait for the turns of those that send much. A stream has that only once for each time
-that it has passed through the round, so nobody can live on first turns.
+with a stream's first turn at once, much as in FQ-CoDel (RFC 8290): one that sends little
+does not wait for the turns of all that send much. But after each first turn comes a turn of
+the round, if who is next there has waited longer than the next newcomer: so streams that
+come anew all the time keep nobody waiting for ever.
 """
 
 from collections import OrderedDict, deque
@@ -20,10 +21,17 @@ PRIORITIES = 3
 
 @dataclass(slots=True, eq=False)
 class _Stream(Generic[T]):
-    """What waits of one stream, oldest first; `deficit` is what is left of its turn."""
+    """What waits of one stream, oldest first.
+
+    Attributes:
+        key: The stream.
+        deficit: What is left of its turn.
+        since: Grows with every stream that begins to wait for a turn.
+    """
 
     key: Hashable
     deficit: int
+    since: int
     items: OrderedDict[T, None] = field(default_factory=OrderedDict)
 
 
@@ -32,22 +40,32 @@ class _Level(Generic[T]):
     """The streams of one priority.
 
     Attributes:
-        streams: All of them. One with nothing left stays until its turn comes.
-        first_turns: Those that have come anew; the first has its turn.
-        round: The others; the first has its turn when nobody has come anew.
+        streams: All of them.
+        first_turns: Those that have come anew, in that order.
+        round: The others, in the order of their turns.
+        owes_round: Whether the last turn was a first one.
+        waits_begun: How many streams have begun to wait for a turn.
         size: Items of all of them.
     """
 
     streams: dict[Hashable, _Stream[T]] = field(default_factory=dict)
     first_turns: deque[_Stream[T]] = field(default_factory=deque)
     round: deque[_Stream[T]] = field(default_factory=deque)
+    owes_round: bool = False
+    waits_begun: int = 0
     size: int = 0
 
-    def forget_streams(self) -> None:
-        """Forget who had a turn; nobody waits who could mind."""
-        self.streams.clear()
-        self.first_turns.clear()
-        self.round.clear()
+    def next_turns(self) -> deque[_Stream[T]]:
+        """Return whose first has the turn: the newcomers, or the round."""
+        if not self.first_turns or not self.round:
+            return self.first_turns or self.round
+        is_senior = self.round[0].since < self.first_turns[0].since
+        return self.round if self.owes_round and is_senior else self.first_turns
+
+    def begin_wait(self) -> int:
+        """Return the `since` of a stream that waits for a turn from now on."""
+        self.waits_begun += 1
+        return self.waits_begun
 
 
 class FairQueue(Generic[T]):
@@ -78,7 +96,8 @@ class FairQueue(Generic[T]):
         level = self._levels[priority]
         found = level.streams.get(stream)
         if found is None:
-            found = level.streams[stream] = _Stream(stream, self._quantum)
+            found = _Stream(stream, self._quantum, level.begin_wait())
+            level.streams[stream] = found
             level.first_turns.append(found)
         found.items[item] = None
         level.size += 1
@@ -101,25 +120,20 @@ class FairQueue(Generic[T]):
 
     def _next(self, level: _Level[T]) -> T:
         """Take the next item of a level that has one."""
-        while True:
-            turns = level.first_turns or level.round
-            stream = turns[0]
-            if not stream.items and turns is level.round:
-                turns.popleft()
-                del level.streams[stream.key]
-            elif not stream.items or not stream.deficit:
-                stream.deficit = self._quantum
-                level.round.append(turns.popleft())
-            else:
-                stream.deficit -= 1
-                item, _ = stream.items.popitem(last=False)
-                self._took_one(level)
-                return item
-
-    def _took_one(self, level: _Level[T]) -> None:
+        turns = level.next_turns()
+        stream = turns[0]
+        item, _ = stream.items.popitem(last=False)
         level.size -= 1
-        if not level.size:
-            level.forget_streams()
+        stream.deficit -= 1
+        if not stream.items or not stream.deficit:
+            turns.popleft()
+            level.owes_round = turns is level.first_turns
+            if stream.items:
+                stream.deficit, stream.since = self._quantum, level.begin_wait()
+                level.round.append(stream)
+            else:
+                del level.streams[stream.key]
+        return item
 
     def remove(self, item: T, *, stream: Hashable, priority: int) -> None:
         """Take an item out of turn; with the stream and priority it was pushed with.
@@ -128,9 +142,13 @@ class FairQueue(Generic[T]):
             KeyError: When it is not there.
         """
         level = self._levels[priority]
-        del level.streams[stream].items[item]
+        found = level.streams[stream]
+        del found.items[item]
+        level.size -= 1
         self._size -= 1
-        self._took_one(level)
+        if not found.items:
+            del level.streams[stream]
+            (level.first_turns if found in level.first_turns else level.round).remove(found)
 
     def victim(self, *, stream: Hashable, priority: int) -> T | None:
         """Say whose place in a full queue a newcomer may take.

@@ -179,7 +179,9 @@ class ScoreStream:
             return snippets_pb2.ScoreStreamResponse(results=[result]).SerializeToString()
         return item.model.writer.result(item.snippet_id, scores)
 
-    def _end(self, _reader: asyncio.Task[None]) -> None:
+    def _end(self, reader: asyncio.Task[None]) -> None:
+        if not reader.cancelled():
+            reader.exception()  # else asyncio complains when the client has gone by then
         self._has_ended = True
         self._arrived.set()
 

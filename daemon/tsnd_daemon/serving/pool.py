@@ -16,7 +16,7 @@ from typing import Any
 
 from tsnd.v1 import model_pb2 as pb
 from tsnd.v1 import snippets_pb2
-from tsnd_daemon.errors import InvalidSnippet, ModelNotFound, PackageError, StartError
+from tsnd_daemon.errors import Draining, InvalidSnippet, ModelNotFound, PackageError, StartError
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import MANIFEST_FILE, Model, find_versions
 from tsnd_daemon.scheduling.device_share import Device
@@ -99,6 +99,8 @@ class ModelPool:
         self._complaint = ""
         self._devices = {"cpu": Device(), "gpu": Device()}
         self._changing = asyncio.Lock()
+        self._is_closed = False
+        self._cut_off = asyncio.Event()
         self._max_snippet_bytes: int | None = None
 
     def find(self, name: str, version: int, modality: int) -> ServedModel:
@@ -228,9 +230,14 @@ class ModelPool:
                     logger.error("%s What was served of %s goes on.", err, name)
 
     def retire_all(self) -> None:
-        """End all models, after what they accepted is answered."""
+        """End all models, after what they accepted is answered; no other begins."""
+        self._is_closed = True
         for name, version in list(self._lives):
             self._retire(name, version)
+
+    def cut_off(self) -> None:
+        """End all models without waiting for what they have not answered."""
+        self._cut_off.set()
 
     async def _find(self) -> dict[str, list[int]]:
         return await asyncio.to_thread(find_versions, self._options.repository)
@@ -283,6 +290,9 @@ class ModelPool:
         except asyncio.CancelledError:
             living.cancel()  # nobody would ever retire it
             raise
+        if self._is_closed:
+            life.retire.set()
+            raise Draining("the daemon is stopping; ask it again when it is back.")
         versions = self._served.setdefault(name, {})
         if versions:
             _warn_of_change(versions[max(versions)].manifest, served.manifest)
@@ -319,7 +329,7 @@ class ModelPool:
             _settle(life.served, served)
             try:
                 await _first(batching, life.retire.wait())
-                await _first(batching, served.batcher.drained())
+                await _first(batching, self._drained_or_cut_off(served))
             finally:
                 batching.cancel()
                 await asyncio.wait({batching})
@@ -327,6 +337,13 @@ class ModelPool:
                 self._on_lost(lost)
         if key not in self._lives:
             logger.info("model %s version %d is no longer served", name, version)
+
+    async def _drained_or_cut_off(self, served: ServedModel) -> None:
+        cutting = asyncio.create_task(self._cut_off.wait())
+        try:
+            await _first(cutting, served.batcher.drained())
+        finally:
+            cutting.cancel()
 
     async def _load(self, key: tuple[str, int], stack: AsyncExitStack) -> ServedModel:
         """Choose what is run of a package, and warm it up."""
@@ -418,7 +435,7 @@ def _warn_of_change(before: pb.ModelManifest, after: pb.ModelManifest) -> None:
         )
 
 
-async def _first(task: asyncio.Task[None], other: Coroutine[Any, Any, object]) -> None:
+async def _first(task: asyncio.Task[Any], other: Coroutine[Any, Any, object]) -> None:
     """Wait until either has ended, and end the other thing if it is the coroutine."""
     waiting = asyncio.create_task(other)
     try:

@@ -94,7 +94,7 @@ async def serve_model(
         ]
         for thread in threads:
             for size in _warm_up_sizes(model.artifact, options.policy.max_batch_size):
-                await _warm_up(thread, manifest, size)
+                await _warm_up(thread, manifest, size, options.execution_timeout_s)
         logger.info(
             "model %s version %d is warm after %.1f s: %s, %s, %d executor(s)",
             manifest.name,
@@ -143,11 +143,19 @@ def _warm_up_sizes(artifact: pb.Artifact, max_batch_size: int) -> list[int]:
     return sorted(size for size in sizes if size <= max_batch_size)
 
 
-async def _warm_up(thread: ExecutorThread, manifest: pb.ModelManifest, size: int) -> None:
+async def _warm_up(
+    thread: ExecutorThread, manifest: pb.ModelManifest, size: int, timeout_s: float
+) -> None:
     snippet = Snippet("warm-up", np.zeros(tuple(manifest.input.shape), np.uint8))
     try:
-        await thread.submit([snippet] * size)
+        async with asyncio.timeout(timeout_s) as allowance:
+            await thread.submit([snippet] * size)
     except Exception as err:
+        if allowance.expired():
+            raise PackageError(
+                f"model {manifest.name!r} has hung for {timeout_s:g} s over a batch of {size} "
+                "while warming up. Raise execution_timeout_s if that is how long it takes."
+            ) from err
         raise PackageError(
             f"model {manifest.name!r} failed to run a batch of {size} while warming up: {err}. "
             "Lower max_batch_size if memory is short, or build the package again."

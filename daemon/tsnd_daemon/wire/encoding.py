@@ -65,7 +65,9 @@ def skip_field(data: bytes, at: int) -> int:
     # Nearly every field is like this: a tag of one byte, and a value or length of one.
     if key < 0x80 and kind in (VARINT, LENGTH) and (value := data[at + 1]) < 0x80:
         return at + 2 if kind == VARINT else at + 2 + value
-    key, at = read_varint(data, at)
+    begin, (key, at) = at, read_varint(data, at)
+    if key < 0x80 and at - begin > 1:
+        raise MalformedWire("a tag that is longer than it need be")
     match key & 7:
         case 0:
             return read_varint(data, at)[1]

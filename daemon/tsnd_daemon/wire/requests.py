@@ -25,9 +25,10 @@ _SNIPPETS_NUMBER = snippets_pb2.ScoreRequest.SNIPPETS_FIELD_NUMBER
 _SNIPPETS, _RAW = tag(_SNIPPETS_NUMBER), tag(snippets_pb2.Snippet.RAW_FIELD_NUMBER)
 _WITH_LENGTH = {tag(number) for number in range(1, 16)}
 _ONE_BYTE = 0x80
-_MOST_FIELDS = 10_000
-"""Of a message or a snippet; two million of two bytes each would hold up the event loop for
+_MOST_FIELDS, _MOST_SNIPPET_FIELDS = 2_048, 32
+"""Of a message, and of each snippet in it; two million would hold up the event loop for
 seconds."""
+_SMALL_BYTES = 64 * 1024
 
 Buffer = memoryview | bytes
 
@@ -83,7 +84,7 @@ def _without_copy(data: bytes) -> Request:
     rest, pixels = bytearray(), list[Buffer | None]()
     for _ in range(_MOST_FIELDS):
         if at >= size:
-            return Request(snippets_pb2.ScoreRequest.FromString(bytes(rest)), pixels)
+            return _checked(snippets_pb2.ScoreRequest.FromString(bytes(rest)), pixels, size)
         if data[at] != _SNIPPETS:
             end = skip_field(data, at)
             rest += view[at:end]
@@ -100,13 +101,24 @@ def _without_copy(data: bytes) -> Request:
     raise _TooManyFields
 
 
+def _checked(
+    message: snippets_pb2.ScoreRequest, pixels: Sequence[Buffer | None], size: int
+) -> Request:
+    """Return a request whose pixels are views into a message of so many bytes."""
+    if len(message.snippets) != len(pixels):
+        raise MalformedWire("snippets that are written in another way")
+    if size > 2 * sum(map(len, filter(None, pixels))) + _SMALL_BYTES:
+        raise MalformedWire("little but something else, which the pixels would keep in memory")
+    return Request(message, pixels)
+
+
 def _cut(view: memoryview, data: bytes, at: int, stop: int) -> tuple[Buffer, memoryview | None]:
     """Take the pixels out of a snippet, and return what is left of it, and them.
 
     They are its last field, as protobuf writes them; others are left to protobuf.
     """
     begin = at
-    for _ in range(_MOST_FIELDS):
+    for _ in range(_MOST_SNIPPET_FIELDS):
         if at >= stop:
             return view[begin:stop], None
         key = data[at]

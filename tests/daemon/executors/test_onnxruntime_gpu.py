@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from tests.executions import run
-from tsnd_daemon.errors import SettingsError
+from tsnd_daemon.errors import ExecutorLost, SettingsError
 from tsnd_daemon.executors.onnxruntime import OnnxRuntimeExecutor, open_session
 from tsnd_daemon.executors.onnxruntime_gpu import (
     PROVIDERS,
@@ -65,6 +65,34 @@ def test_results_of_one_batch_survive_the_next(executor, snippets_for):
     run(executor, [second])
 
     np.testing.assert_array_equal(scores, copy)
+
+
+class Failing:
+    """A session of which every run fails."""
+
+    def __init__(self, session, message):
+        self._message = message
+        self.io_binding = session.io_binding
+
+    def run_with_iobinding(self, _binding):
+        raise RuntimeError(self._message)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", ExecutorLost),
+        ("CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0", ExecutorLost),
+        ("CUDA failure 2: out of memory ; GPU=0", RuntimeError),
+        ("Failed to allocate memory for requested buffer of size 1", RuntimeError),
+    ],
+)
+def test_after_an_error_of_cuda_the_executor_is_lost(model, session, snippets_for, message, error):
+    failing = Failing(session, message)
+    executor = OnnxRuntimeGpuExecutor(model, failing, max_batch_size=6, slots=1, device_type="cpu")
+
+    with pytest.raises(error, match=message[:20]):
+        run(executor, snippets_for(1))
 
 
 def test_device_buffers_are_at_most_twice_a_batch():

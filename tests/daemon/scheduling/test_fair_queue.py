@@ -1,6 +1,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,22 @@ def test_streams_that_come_anew_all_the_time_do_not_starve_the_others(quantum):
             queue.push((stream, NORMAL, number), stream=stream, priority=NORMAL)
 
     assert taken.count("greedy") >= 600 / 11 - quantum
+
+
+def test_a_client_that_opens_new_streams_all_the_time_starves_nobody():
+    queue = queue_of([("camera", NORMAL)] * 200, quantum=8)
+
+    taken = []
+    for stream in range(400):
+        if len(queue) < 250:  # as a bounded queue would be
+            for part in range(8):
+                queue.push((stream, NORMAL, part), stream=stream, priority=NORMAL)
+        taken += [queue.pop()[0] for _ in range(8)]
+
+    assert taken.count("camera") == 200
+    turns = [number for number, stream in enumerate(taken) if stream == "camera"][::8]
+    assert max(np.diff(turns)) <= 250 + 8
+    assert len(queue._levels[NORMAL].streams) <= 250 / 8 + 1
 
 
 def test_nothing_is_kept_of_streams_that_have_gone():

@@ -87,6 +87,22 @@ def varint(value):
     return bytes([*out, value])
 
 
+@pytest.mark.parametrize("data", [b"\x9a\x00\x03\x22\x01x", b"\x1a\x04\xa2\x00\x01x"])
+def test_tags_that_are_longer_than_they_need_be_read_as_protobuf_reads_them(data):
+    assert parsed(data) == judged_by_protobuf(data)
+    assert parsed(data)[1] == [b"x"]
+
+
+def test_pixels_do_not_keep_a_message_in_memory_that_has_little_else():
+    unknown = b"\x7a" + varint(1_000_000) + bytes(1_000_000)
+    request = snippets_pb2.ScoreRequest(snippets=[snippets_pb2.Snippet(raw=b"pixels")])
+
+    (pixels,) = parse_request(request.SerializeToString() + unknown).pixels
+
+    assert pixels == b"pixels"
+    assert isinstance(pixels, bytes), "a copy"
+
+
 def test_the_pixels_are_those_of_the_message_itself():
     raw = np.arange(1000, dtype=np.uint16).tobytes()
     data = snippets_pb2.ScoreRequest(snippets=[snippets_pb2.Snippet(raw=raw)]).SerializeToString()
@@ -105,6 +121,7 @@ def test_the_pixels_are_those_of_the_message_itself():
         b"\x10\x01" * 2_000_000,  # the version, over and over
         b"\x1a\x80\x89\x7a" + b"\x10\x01" * 1_000_000,  # a snippet's modality
         b"\x93\x01\x94\x01" + b"\x1a\x00" * 2_000_000,  # behind a group, which protobuf skips
+        (b"\x1a\x9e\x9c\x01" + b"\x10\x01" * 9_999) * 212,  # many snippets of many fields
     ],
 )
 def test_a_message_of_very_many_fields_is_not_read(data):
