@@ -5,8 +5,6 @@ to say; the Batcher is the task around it.
 """
 
 import asyncio
-import heapq
-import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -16,28 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
-from tsnd_daemon.errors import (
-    DeadlineExpired,
-    ExecutionFailed,
-    ExecutorLost,
-    ModelLost,
-    QueueFull,
-    RequestError,
-)
+from tsnd_daemon.errors import ExecutionFailed, ExecutorLost, ModelLost
 from tsnd_daemon.metrics import ModelMetrics
 from tsnd_daemon.scheduling.decide import Close, Wait, decide
 from tsnd_daemon.scheduling.device_share import Device, Share
-from tsnd_daemon.scheduling.fair_queue import FairQueue
+from tsnd_daemon.scheduling.waiting_room import NORMAL, Waiting, WaitingRoom, refuse
 from tsnd_daemon.settings import BatchPolicy
 from tsnd_daemon.snippets import Execution, Scores, Snippet
-
-NORMAL = 1
-"""The priority of most snippets; 0 is real time, 2 is bulk."""
-
-_FEW = 8
-"""Answered snippets that may be kept for a while, to be let go of together."""
-_UNKNOWN_RETRY_NS = 100_000_000
-"""When to try again while no batch has run yet."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +49,6 @@ class _Lane:
     def limit(self) -> int:
         """One more than it works on, to follow at once."""
         return self.runner.slots + 1
-
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A snippet that waits, and where its scores go."""
-
-    snippet: Snippet
-    scores: asyncio.Future[Scores]
-    stream: Hashable
-    priority: int
-    enqueued_ns: int
 
 
 class Batcher:
@@ -114,21 +86,18 @@ class Batcher:
         self._metrics = metrics
         self._execution_timeout_s = execution_timeout_s
         self._clock = clock
-        self._queue: FairQueue[Waiting] = FairQueue(policy.stream_quantum)
-        self._deadlines: list[tuple[int, int, Waiting]] = []
-        self._sequence = itertools.count()
+        self._room = WaitingRoom(model, policy, clock)
         self._changed = asyncio.Event()
         # To look at the queue for each snippet would cost more than the snippet does.
         self._notable_sizes = {1, policy.max_batch_size, *policy.preferred_batch_sizes}
         self._idle = asyncio.Event()
         self._idle.set()
         self._lost = False
-        self._pace = _Pace()
         places = sum(lane.limit for lane in self._lanes)
         self._share = Share(
             device or Device(), weight=weight, places=places, on_turn=self._changed.set
         )
-        metrics.pending.set_function(self._queue.__len__)
+        metrics.pending.set_function(self._room.__len__)
 
     def submit(
         self,
@@ -156,36 +125,32 @@ class Batcher:
         """
         if self._lost:
             raise self._gone(snippet)
-        if len(self._queue) >= self._policy.max_queue_size:
-            self._make_room(snippet, stream, priority)
-        scores: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
-        waiting = Waiting(snippet, scores, stream, priority, self._clock())
-        self._queue.push(waiting, stream=stream, priority=priority)
+        waiting = self._room.admit(
+            snippet, stream=stream, priority=priority, deadline_ns=deadline_ns
+        )
         self._idle.clear()
-        if len(self._queue) in self._notable_sizes:
+        is_first_to_expire = deadline_ns is not None and deadline_ns == self._room.first_deadline_ns
+        if len(self._room) in self._notable_sizes or is_first_to_expire:
             self._changed.set()
-        if deadline_ns is not None:
-            self._forget_done()
-            heapq.heappush(self._deadlines, (deadline_ns, next(self._sequence), waiting))
-            if self._deadlines[0][2] is waiting:
-                self._changed.set()
         return waiting
 
     def withdraw(self, waiting: Waiting) -> None:
         """Take a snippet back whose scores nobody wants any more; it may run all the same."""
-        self._remove(waiting)  # also when cancelled: whoever awaited it has done that
+        self._room.remove(waiting)  # also when cancelled: whoever awaited it has done that
         if not waiting.scores.cancel() and not waiting.scores.cancelled():
             waiting.scores.exception()  # else asyncio complains that nobody looked at it
+        self._note_idle()
 
     async def run(self) -> None:
         """Form batches until cancelled; a lost executor ends it with ExecutorLost."""
         try:
             async with asyncio.TaskGroup() as executions:
                 while True:
-                    self._drop_expired()
+                    self._room.drop_expired()
+                    self._note_idle()
                     match self._decide():
                         case Close(size) if self._share.take():
-                            batch = [self._queue.pop() for _ in range(size)]
+                            batch = self._room.take(size)
                             lane = min(self._lanes, key=lambda lane: lane.in_hand)
                             lane.in_hand += 1
                             execution = executions.create_task(
@@ -200,9 +165,8 @@ class Batcher:
                             await self._wait(ns)
         finally:
             self._lost = True
-            for waiting in list(self._queue):
-                self._queue.remove(waiting, stream=waiting.stream, priority=waiting.priority)
-                _refuse(waiting, self._gone(waiting.snippet))
+            for waiting in self._room.take(len(self._room)):
+                refuse(waiting, self._gone(waiting.snippet))
             self._idle.set()
             self._share.leave()
 
@@ -211,11 +175,11 @@ class Batcher:
         await self._idle.wait()
 
     def _decide(self) -> Close | Wait:
-        pending = len(self._queue)
+        pending = len(self._room)
         is_full = pending == 0 or pending >= self._policy.max_batch_size
         return decide(
             pending=pending,
-            oldest_ns=0 if is_full else min(w.enqueued_ns for w in self._queue),
+            oldest_ns=0 if is_full else min(w.enqueued_ns for w in self._room),
             now_ns=self._clock(),
             is_idle=any(lane.in_hand == 0 for lane in self._lanes),
             has_room=any(lane.in_hand < lane.limit for lane in self._lanes),
@@ -225,8 +189,8 @@ class Batcher:
     async def _wait(self, ns: int | None) -> None:
         """Sleep until something changes, for some time, or until a deadline."""
         self._changed.clear()
-        if self._deadlines:
-            until_ns = max(self._deadlines[0][0] - self._clock(), 0)
+        if (deadline_ns := self._room.first_deadline_ns) is not None:
+            until_ns = max(deadline_ns - self._clock(), 0)
             ns = until_ns if ns is None else min(ns, until_ns)
         loop = asyncio.get_running_loop()
         timer = None if ns is None else loop.call_later(ns / 1e9, self._changed.set)
@@ -235,73 +199,6 @@ class Batcher:
         finally:
             if timer is not None:
                 timer.cancel()
-
-    def _drop_expired(self) -> None:
-        """Take out what nobody waits for any more, before it costs compute."""
-        now_ns = self._clock()
-        while self._deadlines:
-            deadline_ns, _, waiting = self._deadlines[0]
-            if waiting.scores.done():
-                heapq.heappop(self._deadlines)
-                continue
-            if deadline_ns > now_ns:
-                return
-            heapq.heappop(self._deadlines)
-            if self._remove(waiting):
-                waited_ms = (now_ns - waiting.enqueued_ns) / 1e6
-                _refuse(
-                    waiting,
-                    DeadlineExpired(
-                        f"snippet {waiting.snippet.id!r} waited {waited_ms:.1f} ms and its "
-                        "deadline passed. Allow more time, or send less at once."
-                    ),
-                )
-
-    def _forget_done(self) -> None:
-        """Let go of the answered, with their pixels, however late their deadlines are."""
-        if len(self._deadlines) < 2 * len(self._queue) + _FEW:
-            return
-        self._deadlines = [entry for entry in self._deadlines if not entry[2].scores.done()]
-        heapq.heapify(self._deadlines)
-
-    def _remove(self, waiting: Waiting) -> bool:
-        """Take a snippet out of the queue, unless it runs or has run."""
-        try:
-            self._queue.remove(waiting, stream=waiting.stream, priority=waiting.priority)
-        except KeyError:
-            return False
-        self._note_idle()
-        return True
-
-    def _make_room(self, newcomer: Snippet, stream: Hashable, priority: int) -> None:
-        """Shed a snippet that has less claim to a place than a newcomer."""
-        shed = self._queue.victim(stream=stream, priority=priority)
-        full = (
-            f"model {self._model!r} has {len(self._queue)} snippets waiting, its bound "
-            "(max_queue_size)"
-        )
-        if shed is None:
-            raise QueueFull(
-                f"snippet {newcomer.id!r}: {full}. Send fewer at once, or try again later.",
-                retry_after_ns=self._retry_after_ns,
-            )
-        self._remove(shed)
-        _refuse(
-            shed,
-            QueueFull(
-                f"snippet {shed.snippet.id!r} made room: {full}, and this one was of the lowest "
-                "priority or of the stream with most. Send fewer at once, or try again later.",
-                retry_after_ns=self._retry_after_ns,
-            ),
-        )
-
-    @property
-    def _retry_after_ns(self) -> int:
-        """Return about how long half of what waits will take."""
-        per_snippet_ns = self._pace.ns_per_snippet
-        if per_snippet_ns is None:
-            return _UNKNOWN_RETRY_NS
-        return max(1_000_000, int(per_snippet_ns * len(self._queue) / 2))
 
     async def _execute(
         self, lane: _Lane, batch: Sequence[Waiting], allowance_s: float | None
@@ -349,7 +246,7 @@ class Batcher:
         return self._execution_timeout_s * lane.in_hand
 
     def _note_idle(self) -> None:
-        if not self._queue and not any(lane.in_hand for lane in self._lanes):
+        if not self._room and not any(lane.in_hand for lane in self._lanes):
             self._idle.set()
 
     def _failed(self, snippet: Snippet) -> ExecutionFailed:
@@ -368,7 +265,7 @@ class Batcher:
         size, start_ns, end_ns = len(batch), execution.start_ns, execution.end_ns
         if any(len(rows) != size for rows in execution.outputs.values()):
             raise ValueError(f"the executor was to give {size} rows of each output")
-        self._pace.note(execution, size)
+        self._room.note(execution, size)
         arrived_ns = np.array([waiting.enqueued_ns for waiting in batch])
         self._metrics.note_execution(
             compute_s=(end_ns - start_ns) / 1e9,
@@ -379,23 +276,3 @@ class Batcher:
             if not waiting.scores.done():
                 queue_ns = max(0, start_ns - waiting.enqueued_ns)
                 waiting.scores.set_result(Scores(execution, row, queue_ns, size))
-
-
-class _Pace:
-    """How long a snippet takes at the moment, all executors together."""
-
-    ns_per_snippet: float | None = None
-    _end_ns = 0
-
-    def note(self, execution: Execution, size: int) -> None:
-        """Learn from a batch; one in four parts the new, to follow the load soon."""
-        # Those of several executors may come out of order.
-        latest = max(0, execution.end_ns - max(self._end_ns, execution.start_ns)) / size
-        before = self.ns_per_snippet
-        self.ns_per_snippet = latest if before is None else 0.75 * before + 0.25 * latest
-        self._end_ns = max(self._end_ns, execution.end_ns)
-
-
-def _refuse(waiting: Waiting, error: RequestError) -> None:
-    if not waiting.scores.done():
-        waiting.scores.set_exception(error)

@@ -19,7 +19,7 @@ from grpc import aio
 from tsnd.v1 import snippets_pb2
 from tsnd_daemon.errors import InvalidSnippet, RequestError
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.scheduling.batcher import Waiting
+from tsnd_daemon.scheduling.waiting_room import Waiting
 from tsnd_daemon.services.messages import error_result
 from tsnd_daemon.serving.served_model import ServedModel
 from tsnd_daemon.wire.requests import Buffer, Request, readable

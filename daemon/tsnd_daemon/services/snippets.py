@@ -12,8 +12,8 @@ from grpc import aio
 from tsnd.v1 import model_pb2, snippets_pb2, snippets_pb2_grpc
 from tsnd_daemon.errors import Draining, InvalidSnippet
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.scheduling.batcher import NORMAL
 from tsnd_daemon.scheduling.fair_queue import PRIORITIES
+from tsnd_daemon.scheduling.waiting_room import NORMAL
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
 from tsnd_daemon.services.score_stream import Accept, Accepted, Context, ScoreStream
 from tsnd_daemon.serving.served_model import ServedModel

@@ -18,8 +18,9 @@ from tsnd_daemon.errors import (
     QueueFull,
 )
 from tsnd_daemon.metrics import Metrics
-from tsnd_daemon.scheduling.batcher import NORMAL, Batcher
+from tsnd_daemon.scheduling.batcher import Batcher
 from tsnd_daemon.scheduling.device_share import Device
+from tsnd_daemon.scheduling.waiting_room import NORMAL
 from tsnd_daemon.settings import BatchPolicy
 from tsnd_daemon.snippets import Execution, Scores, Snippet
 
