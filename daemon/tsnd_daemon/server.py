@@ -147,13 +147,13 @@ class Server:
         """Start, wait for `stop`, drain."""
         settings = self._settings
         service = SnippetService(
-            pool,
+            pool.catalogue,
             metrics,
             max_in_flight_per_stream=settings.max_in_flight_per_stream,
             max_group_size=settings.max_group_size,
         )
         self._check_model_names(pool)
-        largest = max(model.contract.size_bytes for model in pool.served())
+        largest = max(model.contract.size_bytes for model in pool.catalogue.served())
         pool.refuse_larger(largest)
         bound = _message_bound(largest, settings.max_group_size)
         server, port = _bind(settings.host, settings.port, metrics, bound)
@@ -170,7 +170,7 @@ class Server:
             await server.start()
             for name in ("", SNIPPET_SERVICE):
                 await health_service.set(name, health_pb2.HealthCheckResponse.SERVING)
-            models = tuple(dict.fromkeys(model.manifest.name for model in pool.served()))
+            models = tuple(dict.fromkeys(model.manifest.name for model in pool.catalogue.served()))
             on_ready(Endpoints(_joined(settings.host, port), f"http://{door}/metrics", models))
             await self._until_stop(pool)
             logger.info("draining: answering what has been accepted")
@@ -187,7 +187,7 @@ class Server:
 
     def _check_model_names(self, pool: ModelPool) -> None:
         """Refuse settings for models that there are not, unless they may come."""
-        unknown = sorted(self._settings.models.keys() - {m.manifest.name for m in pool.served()})
+        unknown = sorted(self._settings.models.keys() - pool.catalogue.names())
         if not unknown:
             return
         text = f"there are settings for {', '.join(unknown)}, and no such model is served"

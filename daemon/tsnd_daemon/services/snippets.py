@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 from grpc import aio
@@ -16,24 +16,8 @@ from tsnd_daemon.scheduling.fair_queue import PRIORITIES
 from tsnd_daemon.scheduling.waiting_room import NORMAL
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
 from tsnd_daemon.services.score_stream import Accept, Accepted, Context, ScoreStream
-from tsnd_daemon.serving.served_model import ServedModel
+from tsnd_daemon.serving.catalogue import Catalogue
 from tsnd_daemon.wire.requests import Buffer, Request, parse_request, readable
-
-
-class Catalogue(Protocol):
-    """What is served at the moment; ModelPool is one."""
-
-    def find(self, name: str, version: int, modality: int) -> ServedModel:
-        """Return a model; raises ModelNotFound or InvalidSnippet."""
-        ...
-
-    def served(self) -> list[ServedModel]:
-        """Return all models and versions, by name and version."""
-        ...
-
-    def pairs(self) -> list[snippets_pb2.Pair]:
-        """Return the two-stream pairs, by name."""
-        ...
 
 
 class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):

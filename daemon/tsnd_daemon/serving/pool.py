@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tsnd.v1 import model_pb2 as pb
-from tsnd.v1 import snippets_pb2
-from tsnd_daemon.errors import Draining, InvalidSnippet, ModelNotFound, PackageError, StartError
+from tsnd_daemon.errors import Draining, ModelNotFound, PackageError, StartError
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import MANIFEST_FILE, Model, find_versions
 from tsnd_daemon.scheduling.device_share import Device
+from tsnd_daemon.serving.catalogue import Catalogue
 from tsnd_daemon.serving.served_model import MakeExecutors, ServedModel, ServingOptions, serve_model
 from tsnd_daemon.validation import SnippetContract
 from tsnd_daemon.versions import VersionPolicy
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 Stamp = frozenset[tuple[str, int, int, int]]
 """What changes when a file does: its name, time, size and number."""
 
-_MODALITIES: Mapping[int, str] = {pb.MODALITY_RGB: "rgb", pb.MODALITY_FLOW: "flow"}
+
 _CPU_BACKENDS = ("onnxruntime", "openvino", "synthetic")
 
 
@@ -70,7 +69,11 @@ class _Life:
 
 
 class ModelPool:
-    """The models that take traffic, by name and version."""
+    """The lives of the models that take traffic.
+
+    Attributes:
+        catalogue: Those that take it at the moment.
+    """
 
     def __init__(
         self,
@@ -92,7 +95,7 @@ class ModelPool:
         self._metrics = metrics
         self._tasks = tasks
         self._on_lost = on_lost
-        self._served: dict[str, dict[int, ServedModel]] = {}
+        self.catalogue = Catalogue(options.pairs)
         self._lives: dict[tuple[str, int], _Life] = {}
         self._alive: Counter[tuple[str, int]] = Counter()  # with those that load or drain
         self._failed: dict[tuple[str, int], Stamp] = {}
@@ -102,50 +105,6 @@ class ModelPool:
         self._is_closed = False
         self._cut_off = asyncio.Event()
         self._max_snippet_bytes: int | None = None
-
-    def find(self, name: str, version: int, modality: int) -> ServedModel:
-        """Return the model that a snippet is for.
-
-        Args:
-            name: Of a model, or of a pair.
-            version: 0 is the newest that is served.
-            modality: The snippet's; chooses among a pair.
-
-        Raises:
-            ModelNotFound: When there is none.
-            InvalidSnippet: When the modality says nothing about which of a pair is meant.
-        """
-        if name in self._options.pairs:
-            name = self._of_pair(name, modality)
-        versions = self._served.get(name)
-        if not versions:
-            known = ", ".join(sorted({*self._served, *self._options.pairs}))
-            raise ModelNotFound(f"there is no model {name[:128]!r} here; there are {known}.")
-        served = versions.get(version or max(versions))
-        if served is None:
-            raise ModelNotFound(
-                f"model {name!r} has version {', '.join(map(str, sorted(versions)))} here, not "
-                f"{version}. Send 0 for the newest that is served."
-            )
-        return served
-
-    def served(self) -> list[ServedModel]:
-        """Return all models and versions, by name and version."""
-        return [
-            versions[version]
-            for _, versions in sorted(self._served.items())
-            for version in sorted(versions)
-        ]
-
-    def pairs(self) -> list[snippets_pb2.Pair]:
-        """Return the pairs both models of which are served."""
-        found = []
-        for name in sorted(self._options.pairs):
-            by_modality = self._by_modality(name)
-            if len(by_modality) == 2:
-                rgb, flow = (by_modality[m] for m in sorted(by_modality))
-                found.append(snippets_pb2.Pair(name=name, rgb_model=rgb, flow_model=flow))
-        return found
 
     def refuse_larger(self, max_snippet_bytes: int) -> None:
         """Load no model from now on whose snippets are larger than this."""
@@ -161,19 +120,19 @@ class ModelPool:
             if not versions:
                 logger.warning("%s has no version folder; ignored", self._folder(name))
             await self._change(name, versions)
-        if not self._served:
+        if not self.catalogue.names():
             raise PackageError(
                 f"the model repository {self._options.repository} holds no model of a version "
                 "that is served. Build one into it with tsn-build build --repository, or look at "
                 "--version-policy."
             )
         for name, models in self._options.pairs.items():
-            if missing := sorted(set(models) - self._served.keys()):
+            if missing := sorted(set(models) - self.catalogue.names()):
                 raise PackageError(
                     f"the pair {name!r} names {' and '.join(map(repr, missing))}, which the model "
                     f"repository {self._options.repository} does not hold."
                 )
-            if name in self._served or len(self._by_modality(name)) < 2:
+            if name in self.catalogue.names() or len(self.catalogue.by_modality(name)) < 2:
                 raise PackageError(
                     f"the pair {name!r} of {' and '.join(models)}: expected a name of its own, "
                     "an rgb model and a flow model."
@@ -198,7 +157,7 @@ class ModelPool:
                     "build --repository."
                 )
             await self._change(name, versions)
-            return sorted(self._served.get(name, {}))
+            return self.catalogue.versions(name)
 
     async def unload(self, name: str) -> None:
         """Stop serving a model, after it has answered what it accepted.
@@ -207,9 +166,9 @@ class ModelPool:
             ModelNotFound: When it is not served.
         """
         async with self._changing:
-            if name not in self._served:
+            if name not in self.catalogue.names():
                 raise ModelNotFound(f"there is no model {name[:128]!r} here.")
-            for version in list(self._served[name]):
+            for version in self.catalogue.versions(name):
                 self._retire(name, version)
 
     async def poll(self) -> None:
@@ -223,7 +182,7 @@ class ModelPool:
                 self._complaint = str(err)
                 return
             self._complaint = ""
-            for name in {*found, *self._served}:
+            for name in {*found, *self.catalogue.names()}:
                 try:
                     await self._change(name, found.get(name, []), is_retry=False)
                 except StartError as err:
@@ -277,12 +236,11 @@ class ModelPool:
         if errors:
             raise errors[0]
         if not has_failed:
-            for version in set(self._served.get(name, {})) - set(wanted):
+            for version in set(self.catalogue.versions(name)) - set(wanted):
                 self._retire(name, version)
 
     async def _begin(self, key: tuple[str, int], stamp: Stamp) -> None:
         """Serve a version from now on, in place of what was served under its number."""
-        name, version = key
         life = _Life(stamp, asyncio.get_running_loop().create_future())
         living = self._tasks.create_task(self._live(key, life))
         try:
@@ -293,10 +251,7 @@ class ModelPool:
         if self._is_closed:
             life.retire.set()
             raise Draining("the daemon is stopping; ask it again when it is back.")
-        versions = self._served.setdefault(name, {})
-        if versions:
-            _warn_of_change(versions[max(versions)].manifest, served.manifest)
-        versions[version] = served
+        self.catalogue.put(served)
         before, self._lives[key] = self._lives.get(key), life
         if before is not None:
             before.retire.set()
@@ -371,36 +326,11 @@ class ModelPool:
     def _retire(self, name: str, version: int) -> None:
         """Give a version no more traffic; it answers what it has and goes."""
         self._lives.pop((name, version)).retire.set()
-        del self._served[name][version]
-        if not self._served[name]:
-            del self._served[name]
+        self.catalogue.drop(name, version)
 
     def _folder(self, name: str, version: int | None = None) -> Path:
         folder = self._options.repository / name
         return folder if version is None else folder / str(version)
-
-    def _of_pair(self, name: str, modality: int) -> str:
-        by_modality = self._by_modality(name)
-        if modality in by_modality:
-            return by_modality[modality]
-        pair = f"{name!r} is the pair of {' and '.join(self._options.pairs[name])}"
-        if modality in _MODALITIES:
-            raise ModelNotFound(
-                f"{pair}, and its {_MODALITIES[modality]} model is not served at the moment. "
-                "ListModels tells what is."
-            )
-        raise InvalidSnippet(
-            f"{pair}: the modality of a snippet chooses between them, and this one's is "
-            f"{modality}. Send rgb (1) or flow (2)."
-        )
-
-    def _by_modality(self, pair: str) -> dict[int, str]:
-        """Return the served models of a pair."""
-        return {
-            self._served[name][max(self._served[name])].manifest.modality: name
-            for name in self._options.pairs[pair]
-            if name in self._served
-        }
 
 
 def _stamp(folder: Path, *files: str) -> Stamp:
@@ -421,18 +351,6 @@ def _unloadable(name: str, version: int, reason: str) -> str:
         f"model {name!r} version {version} cannot be loaded: {reason.rstrip('.')}. The log has "
         "the details."
     )
-
-
-def _warn_of_change(before: pb.ModelManifest, after: pb.ModelManifest) -> None:
-    """Say when clients of a model may notice that another version answers them."""
-    if before.input != after.input or before.outputs != after.outputs:
-        logger.warning(
-            "model %s version %d has other inputs or outputs than version %d; clients that send "
-            "for version 0 get it",
-            after.name,
-            after.version,
-            before.version,
-        )
 
 
 async def _first(task: asyncio.Task[Any], other: Coroutine[Any, Any, object]) -> None:

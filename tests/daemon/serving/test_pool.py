@@ -71,7 +71,7 @@ def fail(lost):
 
 
 def versions_of(pool, name="tiny_rgb"):
-    return [m.manifest.version for m in pool.served() if m.manifest.name == name]
+    return [m.manifest.version for m in pool.catalogue.served() if m.manifest.name == name]
 
 
 async def test_a_version_that_failed_is_tried_again_when_it_changes_or_when_told_to(repository):
@@ -145,7 +145,7 @@ async def test_a_model_whose_folder_goes_is_retired(repository):
         await pool.load_all()
         shutil.rmtree(repository / "tiny_rgb")
         await pool.poll()
-        served = pool.served()
+        served = pool.catalogue.served()
 
     assert [model.manifest.name for model in served] == ["tiny_flow"]
     labels = {"model": "tiny_rgb", "version": "1"}
@@ -212,7 +212,7 @@ async def test_what_is_not_there_is_told_with_what_is(repository, asked, error, 
     async with pool_of(repository, pairs=PAIRS) as pool:
         await pool.load_all()
         with pytest.raises(error) as caught:
-            pool.find(*asked)
+            pool.catalogue.find(*asked)
 
     assert reason in str(caught.value)
 
@@ -222,8 +222,8 @@ async def test_a_pair_without_its_rgb_model_says_so(repository):
         await pool.load_all()
         await pool.unload("tiny_rgb")
         with pytest.raises(ModelNotFound, match="its rgb model is not served at the moment"):
-            pool.find("two", 0, pb.MODALITY_RGB)
-        found = pool.find("two", 0, pb.MODALITY_FLOW)
+            pool.catalogue.find("two", 0, pb.MODALITY_RGB)
+        found = pool.catalogue.find("two", 0, pb.MODALITY_FLOW)
 
     assert found.manifest.name == "tiny_flow"
 
