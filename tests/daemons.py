@@ -32,6 +32,8 @@ def settings_for(repository: Path, **overrides: Any) -> Settings:
     defaults = {"model_repository": repository, "port": 0, "metrics_port": 0, "compute_threads": 1}
     # One thread and one executor: nothing is left to be measured.
     defaults["instances"] = 1
+    # Exact numbers, also on processors with BF16, of which auto makes use.
+    defaults["precision"] = "fp32"
     return Settings(**{**defaults, **overrides})
 
 

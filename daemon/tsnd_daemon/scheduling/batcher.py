@@ -1,16 +1,15 @@
 """Forms batches of one model's snippets and hands them to its executors.
 
-Runs on the event loop alone, so it needs no locks. When a batch is formed is for `decide`
-to say; the Batcher is the task around it.
+Runs on the event loop alone, so it needs no locks, and in callbacks instead of tasks, for
+those cost more than what they would do here. When a batch is formed is for `decide` to say;
+the Batcher is what happens around it.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from tsnd_daemon.errors import ExecutionFailed, ExecutorLost, ModelLost
 from tsnd_daemon.metrics import ModelMetrics
 from tsnd_daemon.scheduling.decide import Close, Wait, decide
 from tsnd_daemon.scheduling.device_share import Device, Share
+from tsnd_daemon.scheduling.lanes import Batch, BatchRunner, Lane, Lanes
 from tsnd_daemon.scheduling.waiting_room import NORMAL, Waiting, WaitingRoom, refuse
 from tsnd_daemon.settings import BatchPolicy
 from tsnd_daemon.snippets import Execution, Scores, Snippet
@@ -25,34 +25,8 @@ from tsnd_daemon.snippets import Execution, Scores, Snippet
 logger = logging.getLogger(__name__)
 
 
-class BatchRunner(Protocol):
-    """What a batcher hands batches to; ExecutorThread is one."""
-
-    @property
-    def slots(self) -> int:
-        """Batches that it works on at a time."""
-        ...
-
-    def submit(self, snippets: Sequence[Snippet]) -> Awaitable[Execution]:
-        """Hand over a batch, to run after those before it; one row per snippet."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """A runner, and how many batches it has in hand."""
-
-    runner: BatchRunner
-    in_hand: int = 0
-
-    @property
-    def limit(self) -> int:
-        """One more than it works on, to follow at once."""
-        return self.runner.slots + 1
-
-
 class Batcher:
-    """The queue of one model and the task that empties it."""
+    """The queue of one model, and what empties it."""
 
     def __init__(
         self,
@@ -66,7 +40,7 @@ class Batcher:
         execution_timeout_s: float | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Make an idle batcher; `run` is its task.
+        """Make an idle batcher, which takes snippets and waits for `run`.
 
         Args:
             model: The model's name, for messages.
@@ -81,21 +55,24 @@ class Batcher:
             clock: Monotonic nanoseconds.
         """
         self._model = model
-        self._lanes = [_Lane(runner) for runner in runners]
         self._policy = policy
         self._metrics = metrics
         self._execution_timeout_s = execution_timeout_s
         self._clock = clock
         self._room = WaitingRoom(model, policy, clock)
-        self._changed = asyncio.Event()
+        self._lanes = Lanes(runners)
         # To look at the queue for each snippet would cost more than the snippet does.
         self._notable_sizes = {1, policy.max_batch_size, *policy.preferred_batch_sizes}
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._is_called = True  # nothing happens before `run`
+        self._timer: asyncio.TimerHandle | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._lost = False
-        places = sum(lane.limit for lane in self._lanes)
+        self._gone = False
         self._share = Share(
-            device or Device(), weight=weight, places=places, on_turn=self._changed.set
+            device or Device(), weight=weight, places=self._lanes.places, on_turn=self._call
         )
         metrics.pending.set_function(self._room.__len__)
 
@@ -123,15 +100,15 @@ class Batcher:
             QueueFull: When as many wait as may, and none of them has to make room.
             ModelLost: When the executor is gone.
         """
-        if self._lost:
-            raise self._gone(snippet)
+        if self._gone:
+            raise self._model_lost(snippet)
         waiting = self._room.admit(
             snippet, stream=stream, priority=priority, deadline_ns=deadline_ns
         )
         self._idle.clear()
         is_first_to_expire = deadline_ns is not None and deadline_ns == self._room.first_deadline_ns
         if len(self._room) in self._notable_sizes or is_first_to_expire:
-            self._changed.set()
+            self._call()
         return waiting
 
     def withdraw(self, waiting: Waiting) -> None:
@@ -142,126 +119,157 @@ class Batcher:
         self._note_idle()
 
     async def run(self) -> None:
-        """Form batches until cancelled; a lost executor ends it with ExecutorLost."""
+        """Form batches until cancelled.
+
+        Raises:
+            ExecutorLost: When an executor is gone, or has hung; all that was accepted is
+                answered.
+        """
+        self._advance()
         try:
-            async with asyncio.TaskGroup() as executions:
-                while True:
-                    self._room.drop_expired()
-                    self._note_idle()
-                    match self._decide():
-                        case Close(size) if self._share.take():
-                            batch = self._room.take(size)
-                            lane = min(self._lanes, key=lambda lane: lane.in_hand)
-                            lane.in_hand += 1
-                            execution = executions.create_task(
-                                self._execute(lane, batch, self._allowance_s(lane))
-                            )
-                            # Not by itself: cancelled before it begins, it would never get there.
-                            execution.add_done_callback(partial(self._conclude, lane, batch))
-                        case Close():
-                            await self._wait(None)
-                        case Wait(ns):
-                            self._share.pass_on()
-                            await self._wait(ns)
+            await self._over
         finally:
-            self._lost = True
-            for waiting in self._room.take(len(self._room)):
-                refuse(waiting, self._gone(waiting.snippet))
-            self._idle.set()
-            self._share.leave()
+            self._end()
 
     async def drained(self) -> None:
         """Wait until all that was accepted is answered."""
         await self._idle.wait()
 
+    def _call(self) -> None:
+        """Let `_advance` be called soon, once however often this is said."""
+        if not self._is_called:
+            self._is_called = True
+            self._loop.call_soon(self._advance)
+
+    def _advance(self) -> None:
+        """Form the batches for which it is time, and see to it that the others follow."""
+        self._is_called = False
+        if self._gone:
+            return
+        try:
+            self._room.drop_expired()
+            wait_ns = self._form_batches()
+            self._note_idle()
+            self._set_timer(wait_ns)
+        except Exception as err:  # noqa: BLE001 - `run` raises it; else all would wait for ever
+            self._lose(err)
+
+    def _form_batches(self) -> int | None:
+        """Hand over what can be; returns after how many nanoseconds to try again, if then."""
+        while isinstance(decision := self._decide(), Close):
+            if not self._share.take():
+                return None  # the device calls
+            lane, batch = self._lanes.least_loaded(), self._room.take(decision.size)
+            execution = lane.put(batch, self._loop.time())
+            execution.add_done_callback(partial(self._conclude, lane, batch))
+            if self._watchdog is None:
+                self._set_watchdog()
+        self._share.pass_on()
+        return decision.ns
+
     def _decide(self) -> Close | Wait:
-        pending = len(self._room)
+        pending, load = len(self._room), self._lanes.least_loaded().load
         is_full = pending == 0 or pending >= self._policy.max_batch_size
         return decide(
             pending=pending,
             oldest_ns=0 if is_full else min(w.enqueued_ns for w in self._room),
             now_ns=self._clock(),
-            is_idle=any(lane.in_hand == 0 for lane in self._lanes),
-            has_room=any(lane.in_hand < lane.limit for lane in self._lanes),
+            is_idle=load == 0.0,
+            has_room=load < 1.0,
             policy=self._policy,
         )
 
-    async def _wait(self, ns: int | None) -> None:
-        """Sleep until something changes, for some time, or until a deadline."""
-        self._changed.clear()
+    def _set_timer(self, wait_ns: int | None) -> None:
+        """Be called again after some time, or at the first deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if (deadline_ns := self._room.first_deadline_ns) is not None:
             until_ns = max(deadline_ns - self._clock(), 0)
-            ns = until_ns if ns is None else min(ns, until_ns)
-        loop = asyncio.get_running_loop()
-        timer = None if ns is None else loop.call_later(ns / 1e9, self._changed.set)
-        try:
-            await self._changed.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
+            wait_ns = until_ns if wait_ns is None else min(wait_ns, until_ns)
+        if wait_ns is not None:
+            self._timer = self._loop.call_later(wait_ns / 1e9, self._call)
 
-    async def _execute(
-        self, lane: _Lane, batch: Sequence[Waiting], allowance_s: float | None
-    ) -> int:
-        """Run one batch and answer its snippets; never raises for a failed batch.
+    def _set_watchdog(self) -> None:
+        """Look after the batches in hand when the oldest has had its time, and not before."""
+        self._watchdog, since_s = None, self._lanes.first_since_s()
+        if since_s is not None and self._execution_timeout_s is not None:
+            due_s = since_s + self._execution_timeout_s
+            self._watchdog = self._loop.call_at(due_s, self._watch, due_s)
 
-        Returns:
-            How long the device worked for it, nanoseconds.
-        """
-        used_ns = 0
-        try:
-            async with asyncio.timeout(allowance_s) as allowance:
-                execution = await lane.runner.submit([waiting.snippet for waiting in batch])
-            used_ns = execution.end_ns - execution.start_ns
-            self._answer(batch, execution)
-        except ExecutorLost:
-            raise
-        except Exception as err:
-            if allowance.expired():
-                raise ExecutorLost(
-                    f"the executor of model {self._model!r} has hung for more than "
-                    f"{self._execution_timeout_s:g} s (execution_timeout_s)"
-                ) from err
-            logger.exception("a batch of %d for model %s failed", len(batch), self._model)
-        return used_ns
-
-    def _conclude(
-        self, lane: _Lane, batch: Sequence[Waiting], execution: asyncio.Task[int]
-    ) -> None:
-        """Free a batch's place, and refuse those of its snippets that were not answered."""
-        for waiting in batch:
-            if not waiting.scores.done():
-                waiting.scores.set_exception(self._failed(waiting.snippet))
-        lane.in_hand -= 1
-        is_over = not execution.cancelled() and execution.exception() is None
-        used_ns = execution.result() if is_over else 0
-        self._share.give_back(used_ns, wants_more=isinstance(self._decide(), Close))
-        self._note_idle()
-        self._changed.set()
-
-    def _allowance_s(self, lane: _Lane) -> float | None:
-        """Return how long the batch handed over last may take, after those before it."""
-        if self._execution_timeout_s is None:
-            return None
-        return self._execution_timeout_s * lane.in_hand
-
-    def _note_idle(self) -> None:
-        if not self._room and not any(lane.in_hand for lane in self._lanes):
-            self._idle.set()
-
-    def _failed(self, snippet: Snippet) -> ExecutionFailed:
-        return ExecutionFailed(
-            f"snippet {snippet.id!r}: the execution of model {self._model!r} failed; the "
-            "daemon's log has the reason."
+    def _watch(self, due_s: float) -> None:
+        """Lose an executor whose oldest batch was to end by now, on the loop's clock."""
+        since_s, timeout_s = self._lanes.first_since_s(), self._execution_timeout_s
+        if since_s is None or timeout_s is None or since_s + timeout_s > due_s:
+            self._set_watchdog()
+            return
+        self._lose(
+            ExecutorLost(
+                f"the executor of model {self._model!r} has hung for more than {timeout_s:g} s "
+                "(execution_timeout_s)"
+            )
         )
 
-    def _gone(self, snippet: Snippet) -> ModelLost:
+    def _conclude(self, lane: Lane, batch: Batch, execution: asyncio.Future[Execution]) -> None:
+        """Answer a batch's snippets and free its place."""
+        if self._gone:
+            return  # they are answered
+        used_ns = 0
+        try:
+            used_ns = self._answer(batch, execution.result())
+        except ExecutorLost as err:
+            self._lose(err)
+            return
+        except (Exception, asyncio.CancelledError):
+            logger.exception("a batch of %d for model %s failed", len(batch), self._model)
+            self._refuse_failed(batch)
+        lane.remove(batch, self._loop.time())
+        self._is_called = True  # it is, below
+        self._share.give_back(used_ns, wants_more=isinstance(self._decide(), Close))
+        self._advance()
+
+    def _lose(self, error: Exception) -> None:
+        """Let `run` end with an error; what is in hand and waits is answered there."""
+        self._gone = True
+        if not self._over.done():
+            self._over.set_exception(error)
+
+    def _end(self) -> None:
+        """Answer everything, and take nothing more."""
+        self._gone = True
+        for timer in (self._timer, self._watchdog):
+            if timer is not None:
+                timer.cancel()
+        for _, batch in self._lanes.in_hand:
+            self._refuse_failed(batch)
+            self._share.give_back(0)
+        for waiting in self._room.take(len(self._room)):
+            refuse(waiting, self._model_lost(waiting.snippet))
+        self._idle.set()
+        self._share.leave()
+
+    def _note_idle(self) -> None:
+        if not self._room and self._lanes.are_idle():
+            self._idle.set()
+
+    def _refuse_failed(self, batch: Batch) -> None:
+        for waiting in batch:
+            refuse(
+                waiting,
+                ExecutionFailed(
+                    f"snippet {waiting.snippet.id!r}: the execution of model {self._model!r} "
+                    "failed; the daemon's log has the reason."
+                ),
+            )
+
+    def _model_lost(self, snippet: Snippet) -> ModelLost:
         return ModelLost(
             f"snippet {snippet.id!r}: model {self._model!r} is not served here any more. Send it "
             "to another daemon, or try again later."
         )
 
-    def _answer(self, batch: Sequence[Waiting], execution: Execution) -> None:
+    def _answer(self, batch: Batch, execution: Execution) -> int:
+        """Answer a batch's snippets; returns how long the device worked, nanoseconds."""
         size, start_ns, end_ns = len(batch), execution.start_ns, execution.end_ns
         if any(len(rows) != size for rows in execution.outputs.values()):
             raise ValueError(f"the executor was to give {size} rows of each output")
@@ -276,3 +284,4 @@ class Batcher:
             if not waiting.scores.done():
                 queue_ns = max(0, start_ns - waiting.enqueued_ns)
                 waiting.scores.set_result(Scores(execution, row, queue_ns, size))
+        return end_ns - start_ns

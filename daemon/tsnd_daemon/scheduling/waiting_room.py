@@ -48,6 +48,7 @@ class WaitingRoom:
         self._model = model
         self._policy = policy
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
         self._queue: FairQueue[Waiting] = FairQueue(policy.stream_quantum)
         self._deadlines: list[tuple[int, int, Waiting]] = []
         self._sequence = itertools.count()
@@ -75,7 +76,7 @@ class WaitingRoom:
         """
         if len(self._queue) >= self._policy.max_queue_size:
             self._make_room(snippet, stream, priority)
-        scores: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        scores: asyncio.Future[Scores] = self._loop.create_future()
         waiting = Waiting(snippet, scores, stream, priority, self._clock())
         self._queue.push(waiting, stream=stream, priority=priority)
         if deadline_ns is not None:

@@ -41,7 +41,10 @@ class Runner:
         self._failures = list(failures)
         self._turn = asyncio.Lock()
 
-    async def submit(self, snippets: Sequence[Snippet]) -> Execution:
+    def submit(self, snippets: Sequence[Snippet]) -> asyncio.Future[Execution]:
+        return asyncio.ensure_future(self._run(snippets))
+
+    async def _run(self, snippets: Sequence[Snippet]) -> Execution:
         async with self._turn:
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualTimeLoop)
@@ -319,7 +322,7 @@ def test_a_lost_executor_ends_the_batcher_and_answers_everyone():
     async def scenario():
         batcher = batcher_for(Runner(failures=[ExecutorLost("sticky")]))
         waiting = [batcher.submit(snippet(i)) for i in range(8)]
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExecutorLost) as caught:
             await batcher.run()
         with pytest.raises(ModelLost):
             batcher.submit(snippet(9))
@@ -328,7 +331,7 @@ def test_a_lost_executor_ends_the_batcher_and_answers_everyone():
 
     error, ends = run_in_virtual_time(scenario())
 
-    assert error.subgroup(ExecutorLost)
+    assert str(error) == "sticky"
     assert ends == [ExecutionFailed] * 8
 
 
@@ -338,7 +341,7 @@ def test_a_lost_executor_leaves_no_snippet_unanswered_however_many_wait():
             Runner(failures=[ExecutorLost("sticky")]), replace(POLICY, max_queue_size=100)
         )
         waiting = [batcher.submit(snippet(i)) for i in range(30)]
-        with pytest.raises(ExceptionGroup):
+        with pytest.raises(ExecutorLost):
             await batcher.run()
         return [w.scores.done() for w in waiting]
 
@@ -347,8 +350,8 @@ def test_a_lost_executor_leaves_no_snippet_unanswered_however_many_wait():
 
 def test_an_executor_that_gives_too_few_rows_fails_its_batch_alone():
     class Short(Runner):
-        async def submit(self, snippets):
-            execution = await super().submit(snippets)
+        async def _run(self, snippets):
+            execution = await super()._run(snippets)
             if len(self.batches) == 1:
                 execution = replace(execution, outputs={"scores": np.zeros((1, 1), np.float32)})
             return execution
@@ -367,7 +370,11 @@ def test_two_models_with_work_share_a_device_by_their_weights():
     async def scenario():
         device, runners = Device(), {1.0: Runner(), 3.0: Runner()}
         runners[1.0]._turn = runners[3.0]._turn  # as on a GPU, one runs at a time
-        batchers = {w: batcher_for(r, device=device, weight=w) for w, r in runners.items()}
+        policy = replace(POLICY, max_queue_size=12)
+        batchers = {
+            weight: batcher_for(runner, policy, device=device, weight=weight)
+            for weight, runner in runners.items()
+        }
         work = [
             asyncio.create_task(run)
             for batcher in batchers.values()
@@ -394,7 +401,7 @@ def test_an_executor_that_hangs_counts_as_lost():
         loop, late = asyncio.get_running_loop(), []
         waiting = [batcher.submit(snippet(i)) for i in range(8)]
         loop.call_later(1.0, lambda: late.append(batcher.submit(snippet(9))))
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExecutorLost) as caught:
             await batcher.run()
         return (
             caught.value,
@@ -404,7 +411,7 @@ def test_an_executor_that_hangs_counts_as_lost():
 
     error, ended_s, ends = run_in_virtual_time(scenario())
 
-    assert error.subgroup(lambda err: "has hung for more than 3 s" in str(err))
+    assert "has hung for more than 3 s" in str(error)
     assert ended_s == pytest.approx(3.0)
     assert ends == [ExecutionFailed] * 8 + [ModelLost]
 
