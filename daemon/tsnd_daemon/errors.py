@@ -3,6 +3,7 @@
     DaemonError
     ├── RequestError          answered to the client, and only to it
     │   ├── InvalidSnippet    INVALID_ARGUMENT    does not fit its model
+    │   ├── RegionRefused     INVALID_ARGUMENT    shared memory that cannot be used
     │   ├── ModelNotFound     NOT_FOUND           no such model or version here
     │   ├── QueueFull         RESOURCE_EXHAUSTED  more work than the bounds allow
     │   ├── DeadlineExpired   DEADLINE_EXCEEDED   dropped before it cost compute
@@ -37,6 +38,12 @@ class RequestError(DaemonError):
 
 class InvalidSnippet(RequestError):
     """A snippet that does not fit its model."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class RegionRefused(RequestError):
+    """Shared memory that cannot be used."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 

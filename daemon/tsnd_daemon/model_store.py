@@ -10,10 +10,10 @@ from google.protobuf import json_format
 from tsnd.v1 import model_pb2 as pb
 from tsnd_daemon.errors import PackageError
 from tsnd_daemon.settings import Backend
+from tsnd_daemon.snippets import SCORES
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
-SCORES = "scores"
 
 
 @dataclass(frozen=True, slots=True)

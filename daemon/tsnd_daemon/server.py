@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from tsnd_daemon.services.snippets import SnippetService, add_to_server
 from tsnd_daemon.serving.pool import ModelPool, PoolOptions
 from tsnd_daemon.serving.served_model import MakeExecutors, ServingOptions
 from tsnd_daemon.settings import Settings
+from tsnd_daemon.shared_memory import RegionOpener
 
 _MIN_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_MESSAGE_BYTES = 2**31 - 1
@@ -94,10 +97,13 @@ class Server:
                 pool = ModelPool(self._pool_options(), metrics, tasks, on_lost=self._lose)
                 try:
                     if await self._unless_stopped(pool.load_all()):
-                        with _metrics_endpoint(
-                            settings.host, settings.metrics_port, registry
-                        ) as door:
-                            await self._serve(pool, metrics, door, on_ready)
+                        with (
+                            _decoders(settings.decode_threads) as decoders,
+                            _metrics_endpoint(
+                                settings.host, settings.metrics_port, registry
+                            ) as door,
+                        ):
+                            await self._serve(pool, metrics, decoders, door, on_ready)
                 finally:
                     pool.retire_all()
         logger.info("stopped")
@@ -141,6 +147,7 @@ class Server:
         self,
         pool: ModelPool,
         metrics: Metrics,
+        decoders: Executor,
         door: str,
         on_ready: Callable[[Endpoints], None],
     ) -> None:
@@ -149,6 +156,11 @@ class Server:
         service = SnippetService(
             pool.catalogue,
             metrics,
+            decoders=decoders,
+            regions=RegionOpener(
+                max_regions=settings.max_shared_memory_regions,
+                max_region_bytes=settings.max_shared_memory_region_bytes,
+            ),
             max_in_flight_per_stream=settings.max_in_flight_per_stream,
             max_group_size=settings.max_group_size,
         )
@@ -282,6 +294,17 @@ def _metrics_endpoint(host: str, port: int, registry: CollectorRegistry) -> Iter
         httpd.shutdown()
         httpd.server_close()
         thread.join()
+
+
+@contextmanager
+def _decoders(threads: int) -> Iterator[Executor]:
+    """Keep threads that decode JPEG; 0 is one for each core that may be used."""
+    count = threads or len(os.sched_getaffinity(0))
+    pool = ThreadPoolExecutor(count, thread_name_prefix="decoder")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False)  # what is left belongs to batches that were cut off
 
 
 def _message_bound(largest_snippet_bytes: int, max_group_size: int) -> int:

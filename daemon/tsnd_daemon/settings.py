@@ -205,6 +205,24 @@ class Settings(BaseSettings):
         le=1024,
         description="most snippets in one message; bounds how large a message may be",
     )
+    max_shared_memory_regions: int = Field(
+        256,
+        ge=0,
+        le=100_000,
+        description="most shared memory objects of clients on this host that are open at a time, "
+        "all clients together; 0 turns shared memory off",
+    )
+    max_shared_memory_region_bytes: int = Field(
+        1024**3,
+        ge=1,
+        description="largest part of a shared memory object that a client may name",
+    )
+    decode_threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads that decode JPEG snippets, for all models; 0 takes all cores",
+    )
     compute_threads: int = Field(
         0,
         ge=0,

@@ -2,23 +2,59 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tsnd_daemon.errors import RequestError
+
 Pixels = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
+
+SCORES = "scores"
+"""The output that every model has: one value per label, before softmax."""
+
+
+class Stored(Protocol):
+    """Pixels that come to their place in a batch from elsewhere, such as a JPEG file.
+
+    Only then: what is shed or expires before costs nothing, and there is no copy between.
+
+    Attributes:
+        error: Why they did not come; None when they did. The rest of the batch runs all
+            the same.
+    """
+
+    error: RequestError | None
+
+    def begin(self, row: Pixels) -> None:
+        """Begin to write them, where it takes long in another thread.
+
+        Args:
+            row: uint8 of the model's input shape, contiguous.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Wait until they are written, or `error` says why not."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class Snippet:
-    """A validated snippet: pixels uint8 of the model's input shape, read only.
+    """A validated snippet: pixels uint8 of the model's input shape, read only, or where they are.
 
     Not frozen: that would cost a microsecond for each.
     """
 
     id: str
-    pixels: Pixels
+    pixels: Pixels | Stored
+
+    @property
+    def error(self) -> RequestError | None:
+        """Why it has no pixels, once its batch has run; None when it has."""
+        return None if isinstance(self.pixels, np.ndarray) else self.pixels.error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,12 +5,16 @@ After this room nothing is checked again.
 
 import math
 from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 
 from tsnd.v1 import model_pb2, snippets_pb2
 from tsnd_daemon.errors import InvalidSnippet
-from tsnd_daemon.snippets import Snippet
+from tsnd_daemon.jpeg import JpegLayout, JpegPixels
+from tsnd_daemon.shared_memory import Region, SharedPixels
+from tsnd_daemon.snippets import Snippet, Stored
 
 MAX_ID_LENGTH = 256
 
@@ -18,6 +22,19 @@ _LAYOUTS = {
     model_pb2.MODALITY_RGB: "[height, width, 3], rows of B, G, R",
     model_pb2.MODALITY_FLOW: "[2 * stack_depth, height, width], planes x0, y0, x1, y1, ...",
 }
+
+
+@dataclass(slots=True)
+class Sources:
+    """Where the pixels of a stream's snippets come from, if not from its messages.
+
+    Attributes:
+        decoders: Decode JPEG.
+        region: The memory that the stream has attached, if any.
+    """
+
+    decoders: Executor
+    region: Region | None = None
 
 
 class SnippetContract:
@@ -29,13 +46,17 @@ class SnippetContract:
         self.shape = tuple(manifest.input.shape)
         self._shape = list(self.shape)
         self.size_bytes = math.prod(self.shape)
+        self._jpeg = JpegLayout(manifest.modality, self.shape)
 
-    def validate(self, message: snippets_pb2.Snippet, raw: memoryview | bytes | None) -> Snippet:
-        """Turn a message into a snippet whose pixels lie in the message's bytes.
+    def validate(
+        self, message: snippets_pb2.Snippet, raw: memoryview | bytes | None, sources: Sources
+    ) -> Snippet:
+        """Turn a message into a snippet.
 
         Args:
             message: From a client; its own `raw` is not looked at.
-            raw: Its pixels; None when it has none.
+            raw: Its pixels, which stay where they are; None when it has none in the message.
+            sources: Where they come from then.
 
         Raises:
             InvalidSnippet: When its id, modality, shape or pixels do not fit.
@@ -51,22 +72,37 @@ class SnippetContract:
                 f"snippet {name!r}: model {self.model!r} takes {_modality(self.modality)} "
                 f"snippets, this one is {_modality(message.modality)}."
             )
-        if message.shape != self._shape:
+        if message.shape != self._shape and not (message.HasField("jpeg") and not message.shape):
             raise InvalidSnippet(
                 f"snippet {name!r}: model {self.model!r} takes uint8 of shape "
                 f"{list(self.shape)} ({_LAYOUTS[self.modality]}), got {_shown(message.shape)}. "
                 "Resize or stack before sending; GetModel tells the shape."
             )
         if raw is None:
-            raise InvalidSnippet(
-                f"snippet {name!r} has no pixels: set raw to {self.size_bytes} bytes."
-            )
+            return Snippet(name, self._stored(message, sources))
         if len(raw) != self.size_bytes:
             raise InvalidSnippet(
                 f"snippet {name!r}: shape {list(self.shape)} needs {self.size_bytes} bytes "
                 f"of uint8, raw has {len(raw)}."
             )
         return Snippet(name, np.frombuffer(raw, np.uint8).reshape(self.shape))
+
+    def _stored(self, message: snippets_pb2.Snippet, sources: Sources) -> Stored:
+        payload = message.WhichOneof("payload")
+        if payload == "jpeg":
+            return JpegPixels(message.id, message.jpeg.images, self._jpeg, sources.decoders)
+        if payload != "shared":
+            raise InvalidSnippet(
+                f"snippet {message.id!r} has no pixels: set raw to {self.size_bytes} bytes, or "
+                "jpeg, or shared."
+            )
+        if sources.region is None:
+            raise InvalidSnippet(
+                f"snippet {message.id!r} is in shared memory, and this call has attached none. "
+                "Send `attach` on its stream first, or the pixels as raw."
+            )
+        sources.region.check(message.shared.offset, self.size_bytes)
+        return SharedPixels(sources.region, message.shared.offset)
 
 
 def _modality(value: int) -> str:

@@ -1,11 +1,12 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tsnd.v1 import model_pb2, snippets_pb2
 from tsnd_daemon.errors import InvalidSnippet
-from tsnd_daemon.validation import SnippetContract
+from tsnd_daemon.validation import SnippetContract, Sources
 
 RGB, FLOW = model_pb2.MODALITY_RGB, model_pb2.MODALITY_FLOW
 
@@ -25,8 +26,9 @@ def message(**changes):
 
 def validate(sent, by=None):
     """Check a message, with its pixels beside it as the reader of requests gives them."""
-    raw = sent.raw if sent.WhichOneof("payload") else None
-    return (by or contract()).validate(sent, raw)
+    raw = sent.raw if sent.HasField("raw") else None
+    with ThreadPoolExecutor(1) as decoders:
+        return (by or contract()).validate(sent, raw, Sources(decoders))
 
 
 def test_a_valid_snippet_keeps_its_pixels_in_order():

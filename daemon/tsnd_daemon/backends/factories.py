@@ -48,7 +48,7 @@ def executor_factories(
         case "onnxruntime":
             return _onnxruntime(model, options, machine)
         case "synthetic":
-            return [partial(SyntheticExecutor, model)]
+            return [partial(SyntheticExecutor, model, max_batch_size=options.max_batch_size)]
         case "auto":
             raise ValueError("auto is no backend; choose() names one")
 

@@ -9,9 +9,9 @@ import numpy as np
 from tsnd.v1 import model_pb2 as pb
 from tsnd_daemon.errors import PackageError, SettingsError
 from tsnd_daemon.executors.tensors import check_tensors, fill, input_buffer
-from tsnd_daemon.model_store import SCORES, Model
+from tsnd_daemon.model_store import Model
 from tsnd_daemon.settings import ExecutionOptions
-from tsnd_daemon.snippets import FloatArray, Pixels, Snippet
+from tsnd_daemon.snippets import SCORES, FloatArray, Pixels, Snippet
 
 if TYPE_CHECKING:
     import openvino

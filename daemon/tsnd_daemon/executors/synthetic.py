@@ -5,18 +5,30 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tsnd_daemon.executors.tensors import fill, input_buffer
 from tsnd_daemon.model_store import Model
 from tsnd_daemon.snippets import FloatArray, Pixels, Snippet
 
 
 class SyntheticExecutor:
-    """Returns, in every output, the snippet's first pixels as numbers, after a pause."""
+    """Returns, in every output, the snippet's first pixels as numbers, after a pause.
 
-    def __init__(self, model: Model, *, execution_s: float = 0.0, slots: int = 1) -> None:
+    It has input buffers and fills them, as those that compute do.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        max_batch_size: int = 8,
+        execution_s: float = 0.0,
+        slots: int = 1,
+    ) -> None:
         """Prepare for a model.
 
         Args:
             model: Whose outputs it imitates.
+            max_batch_size: Most snippets in a batch.
             execution_s: How long each execution takes, whatever its size.
             slots: Batches that it holds at a time.
         """
@@ -24,24 +36,25 @@ class SyntheticExecutor:
         self._lengths = {output.name: output.shape[0] for output in model.manifest.outputs}
         self._pause = threading.Event()
         self._execution_s = execution_s
-        self._batches: list[Sequence[Snippet]] = [()] * slots
+        self._buffers = [input_buffer(model, max_batch_size) for _ in range(slots)]
+        self._batches = [buffer[:0] for buffer in self._buffers]
 
     def start(self, slot: int, snippets: Sequence[Snippet]) -> None:
-        """Keep a batch; see Executor."""
-        self._batches[slot] = snippets
+        """Copy a batch in; see Executor."""
+        self._batches[slot] = fill(self._buffers[slot], snippets)
 
     def finish(self, slot: int) -> Mapping[str, FloatArray]:
         """Run the batch; value i of an output is the snippet's byte i (modulo its size)."""
-        snippets, self._batches[slot] = self._batches[slot], ()
+        batch = self._batches[slot]
         if self._execution_s:
             self._pause.wait(self._execution_s)
         outputs = {
-            name: np.empty((len(snippets), length), np.float32)
+            name: np.empty((len(batch), length), np.float32)
             for name, length in self._lengths.items()
         }
         for rows in outputs.values():
-            for row, snippet in zip(rows, snippets, strict=True):
-                row[:] = _first_bytes(snippet.pixels, len(row))
+            for row, pixels in zip(rows, batch, strict=True):
+                row[:] = _first_bytes(pixels, len(row))
         return outputs
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tsnd_daemon.errors import PackageError
 from tsnd_daemon.model_store import Model
-from tsnd_daemon.snippets import Pixels, Snippet
+from tsnd_daemon.snippets import Pixels, Snippet, Stored
 
 Shapes = Mapping[str, Sequence[int]]
 """Shape of one row, that is without the batch axis, by tensor name."""
@@ -38,7 +38,9 @@ def input_buffer(model: Model, max_batch_size: int) -> Pixels:
 
 
 def fill(buffer: Pixels, snippets: Sequence[Snippet]) -> Pixels:
-    """Copy a batch to the beginning of a buffer.
+    """Bring the pixels of a batch to the beginning of a buffer.
+
+    Rows of snippets whose pixels do not come have any values; see `Snippet.error`.
 
     Args:
         buffer: With at least as many rows.
@@ -48,6 +50,14 @@ def fill(buffer: Pixels, snippets: Sequence[Snippet]) -> Pixels:
         The rows that are the batch: a view.
     """
     batch = buffer[: len(snippets)]
+    stored: list[Stored] = []
     for row, snippet in zip(batch, snippets, strict=True):
-        np.copyto(row, snippet.pixels)
+        pixels = snippet.pixels
+        if isinstance(pixels, np.ndarray):
+            np.copyto(row, pixels)
+        else:
+            stored.append(pixels)
+            pixels.begin(row)
+    for pixels in stored:
+        pixels.finish()
     return batch

@@ -281,7 +281,9 @@ class Batcher:
             durations_s=(end_ns - arrived_ns) / 1e9,
         )
         for row, waiting in enumerate(batch):
-            if not waiting.scores.done():
+            if (error := waiting.snippet.error) is not None:
+                refuse(waiting, error)
+            elif not waiting.scores.done():
                 queue_ns = max(0, start_ns - waiting.enqueued_ns)
                 waiting.scores.set_result(Scores(execution, row, queue_ns, size))
         return end_ns - start_ns

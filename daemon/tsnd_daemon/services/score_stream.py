@@ -23,6 +23,7 @@ from tsnd_daemon.scheduling.waiting_room import Waiting
 from tsnd_daemon.services.messages import error_result
 from tsnd_daemon.serving.served_model import ServedModel
 from tsnd_daemon.wire.requests import Buffer, Request, readable
+from tsnd_daemon.wire.responses import ScoreWriter
 
 Context = aio.ServicerContext[snippets_pb2.ScoreRequest, snippets_pb2.ScoreStreamResponse]
 
@@ -34,6 +35,7 @@ class Accepted:
     snippet_id: str
     model: ServedModel
     waiting: Waiting
+    writer: ScoreWriter
 
     def withdraw(self) -> None:
         """Forget it, before it costs compute if possible."""
@@ -48,11 +50,24 @@ class _Refused:
     error: RequestError
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attached:
+    """The answer to `attach`."""
+
+    refusal: str
+
+
 Accept = Callable[[snippets_pb2.Snippet, Buffer | None], Accepted]
 """Queues a snippet of a message, with its pixels; raises RequestError."""
 
 Admit = Callable[[snippets_pb2.ScoreRequest], Accept]
 """Reads what holds for all snippets of a message; raises RequestError."""
+
+Attach = Callable[[snippets_pb2.SharedMemory], None]
+"""Lets the snippets of a stream be in shared memory; raises RequestError."""
+
+
+_Item = Accepted | _Refused | _Attached
 
 
 class ScoreStream:
@@ -62,6 +77,7 @@ class ScoreStream:
         self,
         context: Context,
         admit: Admit,
+        attach: Attach,
         metrics: Metrics,
         *,
         max_in_flight: int,
@@ -72,16 +88,18 @@ class ScoreStream:
         Args:
             context: Of the call.
             admit: Says how the snippets of a message are queued.
+            attach: Opens shared memory for them.
             metrics: Where refusals are counted.
             max_in_flight: Unanswered snippets with which nothing more is read.
             max_group_size: Most snippets in one message.
         """
         self._context = context
         self._admit = admit
+        self._attach = attach
         self._metrics = metrics
         self._max_in_flight = max_in_flight
         self._max_group_size = max_group_size
-        self._unanswered: deque[Accepted | _Refused] = deque()
+        self._unanswered: deque[_Item] = deque()
         self._in_flight = 0
         self._has_ended = False
         self._arrived = asyncio.Event()
@@ -129,6 +147,9 @@ class ScoreStream:
         """Queue what a message has, or refuse it, snippet by snippet."""
         message = readable(request)
         snippets = message.snippets
+        if message.HasField("attach"):
+            self._take_attachment(message.attach)
+            return
         if not snippets:
             raise InvalidSnippet("a ScoreRequest without snippets: send at least one.")
         self._in_flight += len(snippets)
@@ -147,6 +168,15 @@ class ScoreStream:
                 self._unanswered.append(accept(snippet, pixels))
             except RequestError as err:
                 self._unanswered.append(_Refused(snippet.id, err))
+
+    def _take_attachment(self, memory: snippets_pb2.SharedMemory) -> None:
+        refusal = ""
+        try:
+            self._attach(memory)
+        except RequestError as err:
+            refusal = str(err)
+        self._in_flight += 1
+        self._unanswered.append(_Attached(refusal))
 
     async def _answer(self) -> None:
         """Write results in order until the reader has ended and all are answered."""
@@ -167,8 +197,11 @@ class ScoreStream:
             self._in_flight -= len(results)
             self._window.set()
 
-    def _result(self, item: Accepted | _Refused) -> bytes:
+    def _result(self, item: _Item) -> bytes:
         """Write a ScoreStreamResponse of one result."""
+        if isinstance(item, _Attached):
+            attachment = snippets_pb2.Attachment(refusal=item.refusal)
+            return snippets_pb2.ScoreStreamResponse(attachment=attachment).SerializeToString()
         try:
             if isinstance(item, _Refused):
                 raise item.error
@@ -177,7 +210,7 @@ class ScoreStream:
             self._metrics.rejected.labels(err.code.name).inc()
             result = error_result(item.snippet_id, err)
             return snippets_pb2.ScoreStreamResponse(results=[result]).SerializeToString()
-        return item.model.writer.result(item.snippet_id, scores)
+        return item.writer.result(item.snippet_id, scores)
 
     def _end(self, reader: asyncio.Task[None]) -> None:
         if not reader.cancelled():
@@ -185,18 +218,18 @@ class ScoreStream:
         self._has_ended = True
         self._arrived.set()
 
-    def _forget(self, item: Accepted | _Refused) -> None:
+    def _forget(self, item: _Item) -> None:
         """Withdraw a snippet of a client that has gone."""
         if isinstance(item, Accepted):
             item.withdraw()
 
 
-async def _settled(item: Accepted | _Refused) -> None:
+async def _settled(item: _Item) -> None:
     """Wait until a snippet has scores or an error, and leave both in its future."""
     if isinstance(item, Accepted):
         with contextlib.suppress(RequestError):
             await item.waiting.scores
 
 
-def _is_settled(item: Accepted | _Refused) -> bool:
-    return isinstance(item, _Refused) or item.waiting.scores.done()
+def _is_settled(item: _Item) -> bool:
+    return not isinstance(item, Accepted) or item.waiting.scores.done()

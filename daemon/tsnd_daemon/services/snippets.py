@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor
 from typing import Any
 
 import grpc
 from grpc import aio
 
 from tsnd.v1 import model_pb2, snippets_pb2, snippets_pb2_grpc
-from tsnd_daemon.errors import Draining, InvalidSnippet
+from tsnd_daemon.errors import Draining, InvalidSnippet, RegionRefused
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.scheduling.fair_queue import PRIORITIES
 from tsnd_daemon.scheduling.waiting_room import NORMAL
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
 from tsnd_daemon.services.score_stream import Accept, Accepted, Context, ScoreStream
 from tsnd_daemon.serving.catalogue import Catalogue
+from tsnd_daemon.shared_memory import RegionOpener
+from tsnd_daemon.validation import Sources
 from tsnd_daemon.wire.requests import Buffer, Request, parse_request, readable
+from tsnd_daemon.wire.responses import EVERYTHING, to_reply_form
 
 
 class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
@@ -28,6 +32,8 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         catalogue: Catalogue,
         metrics: Metrics,
         *,
+        decoders: Executor,
+        regions: RegionOpener,
         max_in_flight_per_stream: int,
         max_group_size: int,
     ) -> None:
@@ -36,11 +42,15 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         Args:
             catalogue: Where they are found.
             metrics: Where it reports.
+            decoders: Decode JPEG.
+            regions: Opens shared memory for streams.
             max_in_flight_per_stream: Unanswered snippets with which a stream is not read.
             max_group_size: Most snippets in one message.
         """
         self._catalogue = catalogue
         self._metrics = metrics
+        self._decoders = decoders
+        self._regions = regions
         self._max_in_flight = max_in_flight_per_stream
         self._max_group_size = max_group_size
         self._streams: set[ScoreStream] = set()
@@ -83,20 +93,23 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         """Score one snippet; returns a ScoreResponse."""
         with self._metrics.count_rejected(), self._open_call():
             message = readable(request)
+            if message.HasField("attach"):
+                raise InvalidSnippet("attach is for streams: send it by ScoreStream.")
             if len(message.snippets) != 1:
                 raise InvalidSnippet(
                     f"Score takes one snippet, got {len(message.snippets)}. Send several on a "
                     "stream: ScoreStream."
                 )
             # Calls of one client share, as the snippets of a stream do.
-            accept = self._admit(message, context.peer(), _deadline_ns(context))
+            sources = Sources(self._decoders)
+            accept = self._admit(message, sources, context.peer(), _deadline_ns(context))
             accepted = accept(message.snippets[0], request.pixels[0])
             try:
                 scores = await accepted.waiting.scores
             except asyncio.CancelledError:
                 accepted.withdraw()
                 raise
-            return accepted.model.writer.response(accepted.snippet_id, scores)
+            return accepted.writer.response(accepted.snippet_id, scores)
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ScoreStream(  # type: ignore[override]
@@ -106,9 +119,17 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         if self._draining:
             raise Draining("the daemon is stopping; send the stream to another, or try later.")
         deadline_ns = _deadline_ns(context)
+        sources = Sources(self._decoders)
+
+        def attach(memory: snippets_pb2.SharedMemory) -> None:
+            if sources.region is not None:
+                raise RegionRefused("this stream has attached shared memory before.")
+            sources.region = self._regions.open(memory.key, byte_size=memory.byte_size)
+
         stream = ScoreStream(
             context,
-            lambda message: self._admit(message, stream, deadline_ns),
+            lambda message: self._admit(message, sources, stream, deadline_ns),
+            attach,
             self._metrics,
             max_in_flight=self._max_in_flight,
             max_group_size=self._max_group_size,
@@ -119,6 +140,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 await stream.run()
             finally:
                 self._streams.discard(stream)
+                sources.region = None  # now, and not when the collector finds the cycle
         if self._draining:
             raise Draining(
                 "the daemon is stopping. All snippets that it had accepted are answered; send "
@@ -156,7 +178,11 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         )
 
     def _admit(
-        self, message: snippets_pb2.ScoreRequest, stream: object, call_deadline_ns: int | None
+        self,
+        message: snippets_pb2.ScoreRequest,
+        sources: Sources,
+        stream: object,
+        call_deadline_ns: int | None,
     ) -> Accept:
         """Say how the snippets of a message are queued; raises RequestError, as that does."""
         if self._draining:
@@ -168,14 +194,16 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 f"priority {priority}: expected 0 (real time), 1 (normal) or 2 (bulk)."
             )
         deadline_ns = _earlier(call_deadline_ns, message.timeout_us)
+        form = to_reply_form(message.reply) if message.HasField("reply") else EVERYTHING
 
         def accept(snippet: snippets_pb2.Snippet, pixels: Buffer | None) -> Accepted:
             model = self._catalogue.find(name, version, snippet.modality)
-            valid = model.contract.validate(snippet, pixels)
+            writer = model.writers.for_form(form)
+            valid = model.contract.validate(snippet, pixels, sources)
             waiting = model.batcher.submit(
                 valid, stream=stream, priority=priority, deadline_ns=deadline_ns
             )
-            return Accepted(valid.id, model, waiting)
+            return Accepted(valid.id, model, waiting, writer)
 
         return accept
 

@@ -20,7 +20,7 @@ from tsnd_daemon.scheduling.device_share import Device
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 from tsnd_daemon.snippets import Snippet
 from tsnd_daemon.validation import SnippetContract
-from tsnd_daemon.wire.responses import ScoreWriter
+from tsnd_daemon.wire.responses import ScoreWriters
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ class ServedModel:
     Attributes:
         model: What is run, on which backend.
         contract: Checks its snippets.
-        writer: Writes its scores.
+        writers: Write its scores.
         batcher: Takes its snippets.
         max_batch_size: Most snippets in one execution.
     """
 
     model: Model
     contract: SnippetContract
-    writer: ScoreWriter
+    writers: ScoreWriters
     batcher: Batcher
     max_batch_size: int
 
@@ -117,7 +117,7 @@ async def serve_model(
         yield ServedModel(
             model,
             SnippetContract(manifest),
-            ScoreWriter(manifest),
+            ScoreWriters(manifest),
             batcher,
             options.policy.max_batch_size,
         )

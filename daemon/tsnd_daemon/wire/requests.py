@@ -23,6 +23,10 @@ from tsnd_daemon.wire.encoding import (
 
 _SNIPPETS_NUMBER = snippets_pb2.ScoreRequest.SNIPPETS_FIELD_NUMBER
 _SNIPPETS, _RAW = tag(_SNIPPETS_NUMBER), tag(snippets_pb2.Snippet.RAW_FIELD_NUMBER)
+_ELSEWHERE = (
+    tag(snippets_pb2.Snippet.JPEG_FIELD_NUMBER),
+    tag(snippets_pb2.Snippet.SHARED_FIELD_NUMBER),
+)
 _WITH_LENGTH = {tag(number) for number in range(1, 16)}
 _ONE_BYTE = 0x80
 _MOST_FIELDS, _MOST_SNIPPET_FIELDS = 2_048, 32
@@ -76,7 +80,7 @@ def _by_protobuf(data: bytes) -> Request:
         return Request(None)
     if len(message.snippets) > _MOST_FIELDS:
         return Request(None)
-    return Request(message, [s.raw if s.WhichOneof("payload") else None for s in message.snippets])
+    return Request(message, [s.raw if s.HasField("raw") else None for s in message.snippets])
 
 
 def _without_copy(data: bytes) -> Request:
@@ -122,6 +126,8 @@ def _cut(view: memoryview, data: bytes, at: int, stop: int) -> tuple[Buffer, mem
         if at >= stop:
             return view[begin:stop], None
         key = data[at]
+        if key in _ELSEWHERE:
+            raise MalformedWire("no pixels, of which a copy could be saved")
         if key == _RAW:
             length, start = read_varint(data, at + 1)
             if start + length != stop:

@@ -54,6 +54,8 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     DATA_TYPE_UNSPECIFIED: _DataType.ValueType  # 0
     DATA_TYPE_UINT8: _DataType.ValueType  # 1
     DATA_TYPE_FLOAT32: _DataType.ValueType  # 2
+    DATA_TYPE_FLOAT16: _DataType.ValueType  # 3
+    """IEEE 754 half precision; in replies only."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """Element type of a tensor."""
@@ -61,6 +63,8 @@ class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
 DATA_TYPE_UNSPECIFIED: DataType.ValueType  # 0
 DATA_TYPE_UINT8: DataType.ValueType  # 1
 DATA_TYPE_FLOAT32: DataType.ValueType  # 2
+DATA_TYPE_FLOAT16: DataType.ValueType  # 3
+"""IEEE 754 half precision; in replies only."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 class _Precision:

@@ -38,6 +38,8 @@ class ScoreRequest(_message.Message):
     SNIPPETS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     TIMEOUT_US_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
+    ATTACH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, or of a two-stream pair, of which the snippet's modality chooses
     the model.
@@ -57,6 +59,17 @@ class ScoreRequest(_message.Message):
     def snippets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snippet]:
         """The snippets, at least one."""
 
+    @_builtins.property
+    def reply(self) -> Global___ReplyOptions:
+        """What the results of these snippets hold; absent is all outputs in float32."""
+
+    @_builtins.property
+    def attach(self) -> Global___SharedMemory:
+        """Memory that client and daemon share, from now to the end of the stream; only on a
+        stream, at most once. The message has no snippets then, and is answered by an
+        `attachment`.
+        """
+
     def __init__(
         self,
         *,
@@ -65,16 +78,81 @@ class ScoreRequest(_message.Message):
         snippets: _abc.Iterable[Global___Snippet] | None = ...,
         priority: _builtins.int | None = ...,
         timeout_us: _builtins.int = ...,
+        reply: Global___ReplyOptions | None = ...,
+        attach: Global___SharedMemory | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attach", b"attach", "priority", b"priority", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "model", b"model", "priority", b"priority", "snippets", b"snippets", "timeout_us", b"timeout_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attach", b"attach", "model", b"model", "priority", b"priority", "reply", b"reply", "snippets", b"snippets", "timeout_us", b"timeout_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
 
 Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ReplyOptions(_message.Message):
+    """What a result holds. Less of it costs both sides less."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    DATA_TYPE_FIELD_NUMBER: _builtins.int
+    top_k: _builtins.int
+    """How many of the best classes to name, best first; 0 names none."""
+    data_type: _model_pb2.DataType.ValueType
+    """Element type of the outputs: float32 (when unspecified) or float16."""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of outputs, such as scores or features. Without any, and without top_k, a
+        result holds all of them.
+        """
+
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[_builtins.str] | None = ...,
+        top_k: _builtins.int = ...,
+        data_type: _model_pb2.DataType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "outputs", b"outputs", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplyOptions: _TypeAlias = ReplyOptions  # noqa: Y015
+
+@_typing.final
+class SharedMemory(_message.Message):
+    """A POSIX shared memory object on the daemon's host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    BYTE_SIZE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Its name without the slash in front, as in /dev/shm. Once the daemon has answered it
+    needs no name any more: unlink it then, so that nothing is left of it when the client
+    dies.
+    """
+    byte_size: _builtins.int
+    """Its size."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        byte_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_size", b"byte_size", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedMemory: _TypeAlias = SharedMemory  # noqa: Y015
 
 @_typing.final
 class Snippet(_message.Message):
@@ -86,6 +164,8 @@ class Snippet(_message.Message):
     MODALITY_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
+    JPEG_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The client's own name for it, for example "cam3/118"; returned unchanged.
     At most 256 characters.
@@ -100,6 +180,14 @@ class Snippet(_message.Message):
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of the pixels. rgb: [H, W, 3]. flow: [2 * stack_depth, H, W]."""
 
+    @_builtins.property
+    def jpeg(self) -> Global___JpegImages:
+        """The same, compressed by JPEG; decoded to what libjpeg makes of it."""
+
+    @_builtins.property
+    def shared(self) -> Global___SharedRange:
+        """The same as `raw`, in the memory that the stream has attached."""
+
     def __init__(
         self,
         *,
@@ -107,16 +195,69 @@ class Snippet(_message.Message):
         modality: _model_pb2.Modality.ValueType = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
         raw: _builtins.bytes = ...,
+        jpeg: Global___JpegImages | None = ...,
+        shared: Global___SharedRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "raw", b"raw"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["jpeg", b"jpeg", "payload", b"payload", "raw", b"raw", "shared", b"shared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "modality", b"modality", "payload", b"payload", "raw", b"raw", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "jpeg", b"jpeg", "modality", b"modality", "payload", b"payload", "raw", b"raw", "shape", b"shape", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["raw"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["raw", "jpeg", "shared"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
 Global___Snippet: _TypeAlias = Snippet  # noqa: Y015
+
+@_typing.final
+class JpegImages(_message.Message):
+    """A snippet as JPEG files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """rgb: one image of [H, W], colour or grey; EXIF orientation is not looked at. flow:
+        either one grey image of [H, W] for each plane, x0, y0, x1, y1, ...; or one of
+        [2 * H, stack_depth * W], a mosaic of x0, x1, ... above y0, y1, ...
+        """
+
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JpegImages: _TypeAlias = JpegImages  # noqa: Y015
+
+@_typing.final
+class SharedRange(_message.Message):
+    """A part of shared memory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Where it begins, bytes; the snippet's shape says how much it is. It must not change
+    until the snippet is answered.
+    """
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedRange: _TypeAlias = SharedRange  # noqa: Y015
 
 @_typing.final
 class ScoreResponse(_message.Message):
@@ -129,6 +270,7 @@ class ScoreResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
     snippet_id: _builtins.str
     """The snippet's id as it was sent."""
     model: _builtins.str
@@ -143,6 +285,10 @@ class ScoreResponse(_message.Message):
     def timing(self) -> Global___Timing:
         """Where the time went."""
 
+    @_builtins.property
+    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassScore]:
+        """The best classes, best first; as many as were asked for."""
+
     def __init__(
         self,
         *,
@@ -151,14 +297,49 @@ class ScoreResponse(_message.Message):
         version: _builtins.int = ...,
         outputs: _abc.Iterable[Global___Tensor] | None = ...,
         timing: Global___Timing | None = ...,
+        top: _abc.Iterable[Global___ClassScore] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "outputs", b"outputs", "snippet_id", b"snippet_id", "timing", b"timing", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "outputs", b"outputs", "snippet_id", b"snippet_id", "timing", b"timing", "top", b"top", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class ClassScore(_message.Message):
+    """One class, and how a snippet scored for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place in the model's labels."""
+    label: _builtins.str
+    """Its label."""
+    score: _builtins.float
+    """Its score, before softmax."""
+    probability: _builtins.float
+    """Its score after softmax over all classes."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        label: _builtins.str = ...,
+        score: _builtins.float = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "label", b"label", "probability", b"probability", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassScore: _TypeAlias = ClassScore  # noqa: Y015
 
 @_typing.final
 class Tensor(_message.Message):
@@ -233,22 +414,50 @@ class ScoreStreamResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnippetResult]:
-        """At least one."""
+        """At least one, but for the answer to `attach`."""
+
+    @_builtins.property
+    def attachment(self) -> Global___Attachment:
+        """The answer to `attach`, in place of results."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___SnippetResult] | None = ...,
+        attachment: Global___Attachment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreStreamResponse: _TypeAlias = ScoreStreamResponse  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    """Whether shared memory can be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    refusal: _builtins.str
+    """Why it cannot; empty when it can. The stream goes on either way."""
+    def __init__(
+        self,
+        *,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
 
 @_typing.final
 class SnippetResult(_message.Message):

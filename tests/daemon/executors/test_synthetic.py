@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 
 from tests.executions import run
+from tsnd.v1 import model_pb2 as pb
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 from tsnd_daemon.snippets import Snippet
 
@@ -19,7 +22,10 @@ def test_scores_are_the_first_pixels_of_each_snippet(model, snippets_for):
 
 
 def test_a_snippet_with_fewer_pixels_than_scores_begins_again(model):
-    results = run(SyntheticExecutor(model), [Snippet("small", np.array([7, 8, 9], np.uint8))])
+    small = replace(model, manifest=pb.ModelManifest.FromString(model.manifest.SerializeToString()))
+    small.manifest.input.shape[:] = [3]
+
+    results = run(SyntheticExecutor(small), [Snippet("small", np.array([7, 8, 9], np.uint8))])
 
     np.testing.assert_array_equal(results["scores"], [[7, 8, 9, 7, 8]])
 

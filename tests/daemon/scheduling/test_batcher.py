@@ -53,7 +53,7 @@ class Runner:
             await asyncio.sleep(self._execution_s)
             if self._failures and (failure := self._failures.pop(0)) is not None:
                 raise failure
-            rows = np.array([[float(s.pixels[0])] for s in snippets], np.float32)
+            rows = np.array([[float(np.asarray(s.pixels)[0])] for s in snippets], np.float32)
             return Execution({"scores": rows}, start_ns, loop.time_ns())
 
 

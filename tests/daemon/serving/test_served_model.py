@@ -18,7 +18,7 @@ class Recorder(SyntheticExecutor):
     """Remembers the sizes of its batches and whether it was closed."""
 
     def __init__(self, model, *, fails=(), cannot_close=False):
-        super().__init__(model)
+        super().__init__(model, max_batch_size=64)
         self.sizes, self.closed = [], False
         self._fails, self._cannot_close = fails, cannot_close
 

@@ -32,7 +32,7 @@ def judged_by_protobuf(data):
         message = snippets_pb2.ScoreRequest.FromString(data)
     except DecodeError:
         return None
-    pixels = [s.raw if s.WhichOneof("payload") else None for s in message.snippets]
+    pixels = [s.raw if s.HasField("raw") else None for s in message.snippets]
     for snippet in message.snippets:
         snippet.ClearField("raw")
     return message, pixels
