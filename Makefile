@@ -15,7 +15,7 @@ PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/v1/control.proto tsnd/
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check check bench bench-cpu bench-precision serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check check bench bench-cpu bench-payloads bench-precision serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -125,6 +125,9 @@ bench: $(INSTALLED) ## measure the daemon against the bare engine
 
 bench-cpu: $(INSTALLED) ## measure what a snippet costs the daemon beside a bare gRPC echo
 	@$(BIN)/python -m benchmarks.server_cpu
+
+bench-payloads: $(INSTALLED) ## measure what a snippet costs the daemon raw, in shared memory and as JPEG
+	@$(BIN)/python -m benchmarks.payloads
 
 bench-precision: $(INSTALLED) $(ENGINES_INSTALLED) ## measure every precision and runtime on this CPU
 	@$(BIN)/python benchmarks/precision.py

@@ -33,7 +33,7 @@ METHOD = "/tsnd.v1.SnippetService/ScoreStream"
 MODEL = "bench"
 SIDE = 224
 WARM_UP_TURNS = 2
-_UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _REPLY_BYTES_PER_SNIPPET = 5_800
 """Length of the daemon's: 400 scores and 1,024 features."""
 
@@ -74,14 +74,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def build_model(folder: Path) -> Path:
-    """Build a package whose snippets have 150 KB; its graph is not run."""
+def build_model(folder: Path, *, height: int = SIDE, width: int = SIDE) -> Path:
+    """Build a package; its graph is not run."""
     caffe, repository = folder / "caffe", folder / "models"
     tsn_build("synth", "bn_inception", "--modality", "rgb", "--out", caffe)
     tsn_build(
         "build", "--prototxt", caffe / "deploy.prototxt", "--weights", caffe / "weights.caffemodel",
         "--labels", caffe / "labels.txt", "--modality", "rgb", "--crops", "1", "--frame-size",
-        f"{SIDE}x{SIDE}", "--name", MODEL, "--repository", repository,
+        f"{height}x{width}", "--name", MODEL, "--repository", repository,
     )  # fmt: skip
     return repository
 
@@ -146,14 +146,22 @@ async def send(target: str, load: Load, snippets: int) -> None:
         ],
     ).SerializeToString()
     messages = snippets // load.streams // load.group
-    async with aio.insecure_channel(target, options=_UNLIMITED) as channel:
+    async with aio.insecure_channel(target, options=UNLIMITED) as channel:
         await asyncio.gather(
             *(one_stream(channel, request, messages, load) for _ in range(load.streams))
         )
 
 
-async def one_stream(channel: aio.Channel, request: bytes, messages: int, load: Load) -> None:
+async def one_stream(
+    channel: aio.Channel, request: bytes, messages: int, load: Load, *, first: bytes | None = None
+) -> None:
+    """Send the same message over and over, after a first one that has no snippets."""
     call: Any = channel.stream_stream(METHOD)()
+    if first is not None:
+        await call.write(first)
+        reply = snippets_pb2.ScoreStreamResponse.FromString(await call.read())
+        if reply.attachment.refusal:
+            raise RuntimeError(reply.attachment.refusal)
     window = asyncio.Semaphore(load.in_flight)
 
     async def write() -> None:
@@ -164,7 +172,7 @@ async def one_stream(channel: aio.Channel, request: bytes, messages: int, load: 
 
     writing = asyncio.create_task(write())
     answered = 0
-    async for reply in call:
+    while (reply := await call.read()) is not aio.EOF:
         found = snippets_pb2.ScoreStreamResponse.FromString(reply).results
         if not all(result.HasField("response") for result in found):
             raise RuntimeError(f"a snippet was refused: {found}")
@@ -199,7 +207,7 @@ async def echo() -> None:
 
     handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(stream)
     service, _, method = METHOD[1:].partition("/")
-    server = aio.server(options=_UNLIMITED)
+    server = aio.server(options=UNLIMITED)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {method: handler}),)
     )

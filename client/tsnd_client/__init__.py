@@ -19,19 +19,23 @@ from tsnd_client.errors import (
     StreamInterrupted,
     VideoError,
 )
-from tsnd_client.messages import SnippetScores, StreamResult
+from tsnd_client.jpeg import Jpeg
+from tsnd_client.messages import ClassScore, SnippetScores, StreamResult
 from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, Pair
+from tsnd_client.reply import Reply
 from tsnd_client.urgency import Priority
 
 __all__ = [
     "AsyncClient",
     "BadReply",
     "CallFailed",
+    "ClassScore",
     "Client",
     "ClientError",
     "DaemonUnavailable",
     "FrameMismatch",
     "InputError",
+    "Jpeg",
     "MissingExtra",
     "Modality",
     "ModelInfo",
@@ -40,6 +44,7 @@ __all__ = [
     "OutputError",
     "Pair",
     "Priority",
+    "Reply",
     "SnippetRejected",
     "SnippetScores",
     "StreamInterrupted",

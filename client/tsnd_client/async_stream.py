@@ -55,6 +55,7 @@ async def stream_results(
             task.cancel()
         # A failed write shows in the call's end, too; that was read from the inbox.
         await asyncio.gather(*tasks, return_exceptions=True)
+        in_flight.close()
 
 
 async def _write(

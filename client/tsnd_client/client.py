@@ -17,6 +17,7 @@ from tsnd.v1 import snippets_pb2
 from tsnd.v1.snippets_pb2_grpc import SnippetServiceStub
 from tsnd_client import async_stream, sync_stream
 from tsnd_client.in_flight import InFlight, NamedPixels
+from tsnd_client.jpeg import Jpeg
 from tsnd_client.messages import (
     SnippetScores,
     StreamResult,
@@ -35,7 +36,9 @@ from tsnd_client.model_info import (
     to_model_summaries,
     to_pairs,
 )
-from tsnd_client.urgency import Priority, to_urgency
+from tsnd_client.reply import EVERYTHING, Reply
+from tsnd_client.shared_memory import is_on_this_host, make_memory
+from tsnd_client.urgency import Priority, Urgency, to_urgency
 
 DEFAULT_TARGET = "127.0.0.1:8001"
 DEFAULT_MAX_IN_FLIGHT = 16
@@ -67,6 +70,7 @@ class Client:
         *,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         deadline_s: float | None = DEFAULT_DEADLINE_S,
+        shared_memory: bool = True,
     ) -> None:
         """Prepare a connection; it is made by the first call.
 
@@ -75,12 +79,15 @@ class Client:
             max_in_flight: Most snippets of one stream that are sent and not answered.
             deadline_s: Longest a call may take, seconds; None is for ever. A stream has
                 its own, see `score_stream`.
+            shared_memory: Whether streams to a daemon on this host share memory with it for
+                the pixels, where it can open this process's; they are sent otherwise.
 
         Raises:
             ValueError: `max_in_flight` is less than 1.
         """
         self._target = target
         self._max_in_flight = _require_positive(max_in_flight)
+        self._shares_memory = shared_memory and is_on_this_host(target)
         self._deadline_s = deadline_s
         self._models: _Models = {}
         self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
@@ -140,22 +147,24 @@ class Client:
     def score(
         self,
         model: ModelInfo,
-        pixels: npt.NDArray[np.uint8],
+        pixels: npt.NDArray[np.uint8] | Jpeg,
         snippet_id: str = "",
         *,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
+        reply: Reply = EVERYTHING,
     ) -> SnippetScores:
         """Score one snippet.
 
         Args:
             model: The model to score it with.
             pixels: uint8 of `model.snippet_shape`: rgb [H, W, 3] in BGR order, flow
-                [2 * stack_depth, H, W] as planes x0, y0, x1, y1, ...
+                [2 * stack_depth, H, W] as planes x0, y0, x1, y1, ... Or a `Jpeg`.
             snippet_id: The caller's name for it, at most 256 characters.
             priority: Which snippets the daemon runs first.
             timeout_s: Longest the snippet may wait in the daemon's queue, seconds; None
                 is as long as the call may take.
+            reply: What the result holds.
 
         Raises:
             ValueError: `priority` or `timeout_s` is out of range.
@@ -167,11 +176,11 @@ class Client:
                 when `timeout_s` or the client's `deadline_s` was over.
             BadReply: The answer is not this snippet's, or its outputs not the model's.
         """
-        request = new_request(model, to_urgency(priority, timeout_s))
+        request = new_request(model, to_urgency(priority, timeout_s), reply)
         add_snippet(request, model, snippet_id, pixels)
         with _client_errors(self._target, model=model.address, snippet_id=snippet_id):
             response = self._stub.Score(request, timeout=self._deadline_s)
-        return from_response(model, snippet_id, response)
+        return from_response(model, snippet_id, response, reply)
 
     def score_stream(
         self,
@@ -182,6 +191,7 @@ class Client:
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
+        reply: Reply = EVERYTHING,
     ) -> Generator[StreamResult, None, None]:
         """Score the snippets of one stream, in order.
 
@@ -208,6 +218,7 @@ class Client:
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
             deadline_s: Longest the whole stream may take, seconds; None is for ever.
+            reply: What results hold.
 
         Returns:
             An iterator over one result per snippet: its scores, or a `SnippetRejected` in
@@ -225,15 +236,23 @@ class Client:
         """
         return sync_stream.stream_results(
             self._stub,
-            InFlight(
-                model,
-                self._target,
-                group_size=_bound_group(group_size, self._max_in_flight, model),
-                urgency=to_urgency(priority, timeout_s),
-            ),
+            self._in_flight(model, group_size, to_urgency(priority, timeout_s), reply),
             snippets,
             max_in_flight=self._max_in_flight,
             deadline_s=deadline_s,
+        )
+
+    def _in_flight(
+        self, model: ModelInfo, group_size: int, urgency: Urgency, reply: Reply
+    ) -> InFlight:
+        return _new_in_flight(
+            model,
+            self._target,
+            max_in_flight=self._max_in_flight,
+            group_size=group_size,
+            urgency=urgency,
+            reply=reply,
+            shares_memory=self._shares_memory,
         )
 
     def _list(self) -> snippets_pb2.ListModelsResponse:
@@ -254,10 +273,12 @@ class AsyncClient:
         *,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         deadline_s: float | None = DEFAULT_DEADLINE_S,
+        shared_memory: bool = True,
     ) -> None:
         """Prepare a connection; arguments and errors are those of `Client`."""
         self._target = target
         self._max_in_flight = _require_positive(max_in_flight)
+        self._shares_memory = shared_memory and is_on_this_host(target)
         self._deadline_s = deadline_s
         self._models: _Models = {}
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
@@ -296,18 +317,19 @@ class AsyncClient:
     async def score(
         self,
         model: ModelInfo,
-        pixels: npt.NDArray[np.uint8],
+        pixels: npt.NDArray[np.uint8] | Jpeg,
         snippet_id: str = "",
         *,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
+        reply: Reply = EVERYTHING,
     ) -> SnippetScores:
         """Score one snippet; arguments and errors are those of `Client.score`."""
-        request = new_request(model, to_urgency(priority, timeout_s))
+        request = new_request(model, to_urgency(priority, timeout_s), reply)
         add_snippet(request, model, snippet_id, pixels)
         with _client_errors(self._target, model=model.address, snippet_id=snippet_id):
             response = await self._stub.Score(request, timeout=self._deadline_s)
-        return from_response(model, snippet_id, response)
+        return from_response(model, snippet_id, response, reply)
 
     def score_stream(
         self,
@@ -318,6 +340,7 @@ class AsyncClient:
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
+        reply: Reply = EVERYTHING,
     ) -> AsyncGenerator[StreamResult, None]:
         """Score the snippets of one stream, in order.
 
@@ -340,6 +363,7 @@ class AsyncClient:
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
             deadline_s: Longest the whole stream may take, seconds; None is for ever.
+            reply: What results hold.
 
         Returns:
             An iterator over one result per snippet: its scores, or a `SnippetRejected` in
@@ -347,15 +371,23 @@ class AsyncClient:
         """
         return async_stream.stream_results(
             self._stub,
-            InFlight(
-                model,
-                self._target,
-                group_size=_bound_group(group_size, self._max_in_flight, model),
-                urgency=to_urgency(priority, timeout_s),
-            ),
+            self._in_flight(model, group_size, to_urgency(priority, timeout_s), reply),
             snippets,
             max_in_flight=self._max_in_flight,
             deadline_s=deadline_s,
+        )
+
+    def _in_flight(
+        self, model: ModelInfo, group_size: int, urgency: Urgency, reply: Reply
+    ) -> InFlight:
+        return _new_in_flight(
+            model,
+            self._target,
+            max_in_flight=self._max_in_flight,
+            group_size=group_size,
+            urgency=urgency,
+            reply=reply,
+            shares_memory=self._shares_memory,
         )
 
     async def _list(self) -> snippets_pb2.ListModelsResponse:
@@ -372,6 +404,26 @@ def _client_errors(
         yield
     except grpc.RpcError as err:
         raise from_status(err, target=target, model=model, snippet_id=snippet_id) from err
+
+
+def _new_in_flight(
+    model: ModelInfo,
+    target: str,
+    *,
+    max_in_flight: int,
+    group_size: int,
+    urgency: Urgency,
+    reply: Reply,
+    shares_memory: bool,
+) -> InFlight:
+    group_size = _bound_group(group_size, max_in_flight, model)
+    memory = None
+    if shares_memory and model.shared_memory:
+        # Results free places in order; a group is filled beside those that are unanswered.
+        memory = make_memory(model.snippet_shape, max_in_flight + group_size)
+    return InFlight(
+        model, target, group_size=group_size, urgency=urgency, reply=reply, memory=memory
+    )
 
 
 def _bound_group(group_size: int, max_in_flight: int, model: ModelInfo) -> int:

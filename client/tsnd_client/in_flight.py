@@ -6,6 +6,7 @@ it has been sent and answered, so that it surfaces in its place in the stream.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from contextlib import aclosing
@@ -17,12 +18,17 @@ import numpy.typing as npt
 
 from tsnd.v1 import snippets_pb2
 from tsnd_client.errors import BadReply, ClientError, DaemonUnavailable, StreamInterrupted
+from tsnd_client.jpeg import Jpeg
 from tsnd_client.messages import StreamResult, add_snippet, from_result, new_request
 from tsnd_client.model_info import ModelInfo
+from tsnd_client.reply import EVERYTHING, Reply
+from tsnd_client.shared_memory import SnippetMemory
 from tsnd_client.urgency import Urgency
 
+logger = logging.getLogger(__name__)
+
 # A snippet as the caller gives it: its id, its pixels.
-NamedPixels = tuple[str, npt.NDArray[np.uint8]]
+NamedPixels = tuple[str, npt.NDArray[np.uint8] | Jpeg]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,14 @@ class InFlight:
     """The snippets of one stream that were sent and are not answered yet."""
 
     def __init__(
-        self, model: ModelInfo, target: str, *, group_size: int = 1, urgency: Urgency | None = None
+        self,
+        model: ModelInfo,
+        target: str,
+        *,
+        group_size: int = 1,
+        urgency: Urgency | None = None,
+        reply: Reply = EVERYTHING,
+        memory: SnippetMemory | None = None,
     ) -> None:
         """Begin with none.
 
@@ -46,11 +59,16 @@ class InFlight:
             target: HOST:PORT of the daemon.
             group_size: Most snippets in one request.
             urgency: What requests say about time; None is the usual.
+            reply: What results hold.
+            memory: What to offer to the daemon for the pixels; ours to close.
         """
         self.group_size = group_size
         self._model = model
         self._target = target
         self._urgency = urgency or Urgency()
+        self._reply = reply
+        self._offered = memory
+        self._attached: SnippetMemory | None = None
         self._ids: deque[str] = deque()
         self._answered = 0
         self._input_ended = False
@@ -59,15 +77,25 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._ids)
 
+    def close(self) -> None:
+        """Give back the memory that was to be shared."""
+        if self._offered is not None:
+            self._offered.close()
+        self._offered = self._attached = None
+
     def requests(self, snippets: Iterable[NamedPixels]) -> Iterator[snippets_pb2.ScoreRequest]:
         """Turn the input into requests of `group_size` snippets, of fewer at its end.
 
-        They end with the input or at its first exception; what came before is sent.
+        They end with the input or at its first exception; what came before is sent. Where
+        there is memory to share the first one offers it; pixels go there from the daemon's
+        answer on, and in the messages before.
         """
+        if self._offered is not None:
+            yield self._attach(self._offered)
         request = self._new_request()
         try:
             for snippet_id, pixels in snippets:
-                add_snippet(request, self._model, snippet_id, pixels)
+                self._add(request, snippet_id, pixels)
                 if len(request.snippets) == self.group_size:
                     yield self._send(request)
                     request = self._new_request()
@@ -84,11 +112,13 @@ class InFlight:
 
         A cancellation inside the input is held back too: nobody else would hear of it.
         """
+        if self._offered is not None:
+            yield self._attach(self._offered)
         request = self._new_request()
         try:
             async with aclosing(_each(snippets)) as each:
                 async for snippet_id, pixels in each:
-                    add_snippet(request, self._model, snippet_id, pixels)
+                    self._add(request, snippet_id, pixels)
                     if len(request.snippets) == self.group_size:
                         yield self._send(request)
                         request = self._new_request()
@@ -112,7 +142,9 @@ class InFlight:
         """
         if isinstance(reply, StreamEnd):
             raise self._interruption(reply)
-        if not reply.results:
+        if reply.HasField("attachment"):
+            self._note(reply.attachment)
+        elif not reply.results:
             raise BadReply("the daemon sent a reply without results, expected at least one")
         for result in reply.results:
             yield self._settle_oldest(result)
@@ -134,12 +166,31 @@ class InFlight:
     def _settle_oldest(self, result: snippets_pb2.SnippetResult) -> StreamResult:
         if not self._ids:
             raise BadReply("the daemon sent more results than it was sent snippets")
-        settled = from_result(self._model, self._ids.popleft(), result)
+        settled = from_result(self._model, self._ids.popleft(), result, self._reply)
         self._answered += 1
         return settled
 
     def _new_request(self) -> snippets_pb2.ScoreRequest:
-        return new_request(self._model, self._urgency)
+        return new_request(self._model, self._urgency, self._reply)
+
+    def _add(
+        self,
+        request: snippets_pb2.ScoreRequest,
+        snippet_id: str,
+        pixels: npt.NDArray[np.uint8] | Jpeg,
+    ) -> None:
+        add_snippet(request, self._model, snippet_id, pixels, memory=self._attached)
+
+    def _attach(self, memory: SnippetMemory) -> snippets_pb2.ScoreRequest:
+        return snippets_pb2.ScoreRequest(attach=memory.where)
+
+    def _note(self, attachment: snippets_pb2.Attachment) -> None:
+        """Use the offered memory, or give it back."""
+        if attachment.refusal:
+            logger.debug("pixels are sent: %s", attachment.refusal)
+            self.close()
+        else:
+            self._attached = self._offered
 
     def _send(self, request: snippets_pb2.ScoreRequest) -> snippets_pb2.ScoreRequest:
         self._ids.extend(snippet.id for snippet in request.snippets)

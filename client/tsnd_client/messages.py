@@ -20,15 +20,22 @@ from tsnd_client.errors import (
     ModelNotFound,
     SnippetRejected,
 )
+from tsnd_client.jpeg import Jpeg
 from tsnd_client.model_info import WIRE_MODALITIES, Modality, ModelInfo
+from tsnd_client.reply import EVERYTHING, Reply, to_reply_options
 from tsnd_client.retry_after import from_duration, from_trailing_metadata
+from tsnd_client.shared_memory import SnippetMemory
 from tsnd_client.urgency import Urgency
 
 # Tensor.data is little-endian, whatever this machine is.
 _WIRE_DTYPES: Mapping[int, np.dtype[Any]] = {
     model_pb2.DATA_TYPE_UINT8: np.dtype("u1"),
     model_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    model_pb2.DATA_TYPE_FLOAT16: np.dtype("<f2"),
 }
+
+_EMPTY: npt.NDArray[np.floating] = np.empty(0, np.float32)
+_EMPTY.flags.writeable = False
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -42,6 +49,23 @@ _REJECTIONS = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class, and how a snippet scored for it.
+
+    Attributes:
+        index: Its place in the model's labels.
+        label: Its label.
+        score: Its score, before softmax.
+        probability: Its score after softmax over all classes.
+    """
+
+    index: int
+    label: str
+    score: float
+    probability: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SnippetScores:
     """What the daemon returned for one snippet. All arrays are read-only.
@@ -51,29 +75,33 @@ class SnippetScores:
         model: Name of the model that scored it.
         version: Version of that model; it may change within a stream when a new one is
             rolled out, unless the version was pinned.
-        scores: float32 [classes], before softmax.
-        features: float32 [D].
-        outputs: Every output by name, `scores` and `features` among them.
+        scores: float32 [classes], before softmax; float16 or empty where `Reply` says so.
+        features: float32 [D]; likewise.
+        outputs: Every output that was asked for, by name.
         queue_ns: Time from acceptance to the start of the execution, nanoseconds.
         compute_ns: Duration of the execution, nanoseconds.
         batch_size: Snippets in that execution.
+        top: The best classes, best first; as many as `Reply.top_k`.
     """
 
     snippet_id: str
     model: str
     version: int
-    scores: npt.NDArray[np.float32]
-    features: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.floating]
+    features: npt.NDArray[np.floating]
     outputs: Mapping[str, npt.NDArray[Any]]
     queue_ns: int
     compute_ns: int
     batch_size: int
+    top: tuple[ClassScore, ...] = ()
 
 
 StreamResult = SnippetScores | SnippetRejected
 
 
-def new_request(model: ModelInfo, urgency: Urgency) -> snippets_pb2.ScoreRequest:
+def new_request(
+    model: ModelInfo, urgency: Urgency, reply: Reply = EVERYTHING
+) -> snippets_pb2.ScoreRequest:
     """Make a request without snippets yet; `add_snippet` adds them.
 
     The newest version of the model is asked for unless one is pinned, so that snippets
@@ -84,6 +112,7 @@ def new_request(model: ModelInfo, urgency: Urgency) -> snippets_pb2.ScoreRequest
         version=model.pinned_version,
         priority=urgency.priority,
         timeout_us=urgency.timeout_us,
+        reply=None if reply is EVERYTHING else to_reply_options(reply),
     )
 
 
@@ -91,7 +120,9 @@ def add_snippet(
     request: snippets_pb2.ScoreRequest,
     model: ModelInfo,
     snippet_id: str,
-    pixels: npt.NDArray[np.uint8],
+    pixels: npt.NDArray[np.uint8] | Jpeg,
+    *,
+    memory: SnippetMemory | None = None,
 ) -> None:
     """Add one snippet to a request, which stays as it was when that fails.
 
@@ -100,24 +131,36 @@ def add_snippet(
         model: The model to score the snippet with.
         snippet_id: The caller's name for it, at most 256 characters.
         pixels: uint8 of `model.snippet_shape`, in any memory layout. rgb: BGR rows.
-            flow: planes x0, y0, x1, y1, ..., where 128 is no motion.
+            flow: planes x0, y0, x1, y1, ..., where 128 is no motion. Or JPEG files of them.
+        memory: Where the daemon reads the pixels of arrays; None sends them.
 
     Raises:
         FrameMismatch: The pixels have another shape or dtype.
     """
+    if isinstance(pixels, Jpeg):
+        request.snippets.add(
+            id=snippet_id,
+            modality=WIRE_MODALITIES[model.modality],
+            jpeg=snippets_pb2.JpegImages(images=pixels.images),
+        )
+        return
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.shape != model.snippet_shape:
         raise FrameMismatch(_describe_mismatch(model, snippet_id, pixels))
-    request.snippets.add(
-        id=snippet_id,
-        modality=WIRE_MODALITIES[model.modality],
-        shape=pixels.shape,
-        raw=pixels.tobytes(),
+    snippet = request.snippets.add(
+        id=snippet_id, modality=WIRE_MODALITIES[model.modality], shape=pixels.shape
     )
+    if memory is None:
+        snippet.raw = pixels.tobytes()
+    else:
+        snippet.shared.offset = memory.put(pixels)
 
 
 def from_response(
-    model: ModelInfo, snippet_id: str, response: snippets_pb2.ScoreResponse
+    model: ModelInfo,
+    snippet_id: str,
+    response: snippets_pb2.ScoreResponse,
+    reply: Reply = EVERYTHING,
 ) -> SnippetScores:
     """Convert the outputs for one snippet.
 
@@ -125,18 +168,25 @@ def from_response(
         model: The model that the snippet was sent to.
         snippet_id: The id that it was sent with.
         response: The daemon's answer.
+        reply: What was asked for.
 
     Raises:
         BadReply: The answer is for another snippet or from another model, or its outputs
-            do not fit the model's labels.
+            do not fit the model's labels or are not what was asked for.
     """
     _require_id(snippet_id, response.snippet_id)
     _require_model(model, response)
     outputs = {tensor.name: to_array(tensor) for tensor in response.outputs}
-    missing = {"scores", "features"} - outputs.keys()
+    wanted = set(reply.outputs) or {name for name in ("scores", "features") if reply.has(name)}
+    missing = wanted - outputs.keys()
     if missing:
         raise BadReply(f"the reply for snippet {snippet_id!r} lacks {', '.join(sorted(missing))}")
-    if outputs["scores"].shape != (len(model.labels),):
+    if len(response.top) != reply.top_k:
+        raise BadReply(
+            f"the reply for snippet {snippet_id!r} names {len(response.top)} classes, asked for "
+            f"{reply.top_k}"
+        )
+    if "scores" in outputs and outputs["scores"].shape != (len(model.labels),):
         raise BadReply(
             f"the scores of snippet {snippet_id!r} have shape {list(outputs['scores'].shape)}, "
             f"but model {model.name!r} version {model.version} has {len(model.labels)} labels; "
@@ -147,17 +197,24 @@ def from_response(
         snippet_id=snippet_id,
         model=response.model,
         version=response.version,
-        scores=outputs["scores"],
-        features=outputs["features"],
+        scores=outputs.get("scores", _EMPTY),
+        features=outputs.get("features", _EMPTY),
         outputs=MappingProxyType(outputs),
         queue_ns=response.timing.queue_ns,
         compute_ns=response.timing.compute_ns,
         batch_size=response.timing.batch_size,
+        top=tuple(
+            ClassScore(best.index, best.label, best.score, best.probability)
+            for best in response.top
+        ),
     )
 
 
 def from_result(
-    model: ModelInfo, snippet_id: str, result: snippets_pb2.SnippetResult
+    model: ModelInfo,
+    snippet_id: str,
+    result: snippets_pb2.SnippetResult,
+    reply: Reply = EVERYTHING,
 ) -> StreamResult:
     """Convert what became of one snippet of a stream; see `from_response`.
 
@@ -169,7 +226,7 @@ def from_result(
     """
     match result.WhichOneof("result"):
         case "response":
-            return from_response(model, snippet_id, result.response)
+            return from_response(model, snippet_id, result.response, reply)
         case "error":
             return _to_rejection(snippet_id, result.error)
         case None:

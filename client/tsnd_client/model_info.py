@@ -76,6 +76,7 @@ class ModelInfo:
             which may become another one than is described here.
         backend: What runs it, such as onnxruntime; empty when the daemon does not say.
         precision: fp32, fp16 or int8; empty when the daemon does not say.
+        shared_memory: Whether the daemon takes pixels from memory that is shared with it.
     """
 
     name: str
@@ -92,6 +93,7 @@ class ModelInfo:
     pinned_version: int = 0
     backend: str = ""
     precision: str = ""
+    shared_memory: bool = False
 
     @property
     def snippet_shape(self) -> tuple[int, int, int]:
@@ -171,6 +173,7 @@ def to_model_info(
         pinned_version=version,
         backend=response.backend,
         precision=_PRECISIONS.get(response.precision, ""),
+        shared_memory=response.shared_memory,
     )
 
 

@@ -45,6 +45,7 @@ def stream_results(
         call.cancel()
         outbox.put(None)
         reader.join()
+        in_flight.close()
 
 
 def _forward(replies: Iterable[snippets_pb2.ScoreStreamResponse], inbox: _Inbox) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from tsnd.v1 import model_pb2, snippets_pb2
 from tsnd_daemon.errors import InvalidSnippet
 from tsnd_daemon.jpeg import JpegLayout, JpegPixels
-from tsnd_daemon.shared_memory import Region, SharedPixels
-from tsnd_daemon.snippets import Snippet, Stored
+from tsnd_daemon.shared_memory import PixelSource
+from tsnd_daemon.snippets import Pixels, Snippet, Stored
 
 MAX_ID_LENGTH = 256
 
@@ -34,7 +34,7 @@ class Sources:
     """
 
     decoders: Executor
-    region: Region | None = None
+    region: PixelSource | None = None
 
 
 class SnippetContract:
@@ -87,7 +87,7 @@ class SnippetContract:
             )
         return Snippet(name, np.frombuffer(raw, np.uint8).reshape(self.shape))
 
-    def _stored(self, message: snippets_pb2.Snippet, sources: Sources) -> Stored:
+    def _stored(self, message: snippets_pb2.Snippet, sources: Sources) -> Pixels | Stored:
         payload = message.WhichOneof("payload")
         if payload == "jpeg":
             return JpegPixels(message.id, message.jpeg.images, self._jpeg, sources.decoders)
@@ -101,8 +101,7 @@ class SnippetContract:
                 f"snippet {message.id!r} is in shared memory, and this call has attached none. "
                 "Send `attach` on its stream first, or the pixels as raw."
             )
-        sources.region.check(message.shared.offset, self.size_bytes)
-        return SharedPixels(sources.region, message.shared.offset)
+        return sources.region.pixels(message.shared.offset, self.shape)
 
 
 def _modality(value: int) -> str:

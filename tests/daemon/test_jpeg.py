@@ -27,6 +27,12 @@ def compressed(pixels, *options):
     return data.tobytes()
 
 
+def by_opencv(image, how):
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), how)
+    assert pixels is not None
+    return pixels
+
+
 def decoded(images, layout=RGB):
     row = np.zeros(layout.shape, np.uint8)
     with ThreadPoolExecutor(1) as pool:
@@ -52,21 +58,21 @@ def decoded(images, layout=RGB):
 def test_a_frame_is_decoded_to_what_opencv_reads(options):
     image = compressed(frame(), *options)
 
-    expected = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    expected = by_opencv(image, cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(decoded([image]), expected)
 
 
 def test_a_grey_frame_has_three_equal_channels():
     image = compressed(frame(channels=1))
 
-    grey = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
+    grey = by_opencv(image, cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(decoded([image]), np.stack([grey] * 3, axis=-1))
 
 
 def test_flow_planes_come_in_the_order_of_the_images():
     images = [compressed(np.full((HEIGHT, WIDTH), 20 * i + 9, np.uint8)) for i in range(10)]
 
-    expected = [cv2.imdecode(np.frombuffer(i, np.uint8), cv2.IMREAD_GRAYSCALE) for i in images]
+    expected = [by_opencv(i, cv2.IMREAD_GRAYSCALE) for i in images]
     np.testing.assert_array_equal(decoded(images, FLOW), expected)
 
 
@@ -74,7 +80,7 @@ def test_a_mosaic_has_x_above_y_and_fields_from_left_to_right():
     planes = np.arange(10, dtype=np.uint8)[:, None, None] * 25 + np.zeros(
         (10, HEIGHT, WIDTH), np.uint8
     )
-    mosaic = np.vstack([np.hstack(planes[0::2]), np.hstack(planes[1::2])])
+    mosaic = np.vstack([np.hstack(list(planes[0::2])), np.hstack(list(planes[1::2]))])
     image = compressed(mosaic, cv2.IMWRITE_JPEG_QUALITY, 100)
 
     found = decoded([image], FLOW)
@@ -87,7 +93,7 @@ def test_a_mosaic_has_x_above_y_and_fields_from_left_to_right():
 def test_flow_in_colour_is_read_as_opencv_reads_it_in_grey():
     image = compressed(frame(2 * HEIGHT, 5 * WIDTH))
 
-    grey = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
+    grey = by_opencv(image, cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(decoded([image], FLOW)[0], grey[:HEIGHT, :WIDTH])
     np.testing.assert_array_equal(decoded([image], FLOW)[9], grey[HEIGHT:, 4 * WIDTH :])
 

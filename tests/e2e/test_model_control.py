@@ -470,7 +470,7 @@ async def test_two_saturated_models_share_a_device_by_their_weights(repository):
 def endless_flow(over):
     """Stacks of flow until an event."""
     for snippet_id, pixels in endless(1, over):
-        yield snippet_id, np.resize(pixels, (10, 16, 21))
+        yield snippet_id, np.resize(np.asarray(pixels), (10, 16, 21))
 
 
 class Slow:

@@ -18,7 +18,7 @@ from tsnd_daemon.scheduling.waiting_room import NORMAL
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
 from tsnd_daemon.services.score_stream import Accept, Accepted, Context, ScoreStream
 from tsnd_daemon.serving.catalogue import Catalogue
-from tsnd_daemon.shared_memory import RegionOpener
+from tsnd_daemon.shared_memory import PixelSource, RegionOpener
 from tsnd_daemon.validation import Sources
 from tsnd_daemon.wire.requests import Buffer, Request, parse_request, readable
 from tsnd_daemon.wire.responses import EVERYTHING, to_reply_form
@@ -124,7 +124,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         def attach(memory: snippets_pb2.SharedMemory) -> None:
             if sources.region is not None:
                 raise RegionRefused("this stream has attached shared memory before.")
-            sources.region = self._regions.open(memory.key, byte_size=memory.byte_size)
+            sources.region = self._open(memory)
 
         stream = ScoreStream(
             context,
@@ -175,6 +175,18 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             max_group_size=self._max_group_size,
             backend=served.model.backend,
             precision=served.model.artifact.precision or model_pb2.PRECISION_FP32,
+            shared_memory=self._regions.is_on,
+        )
+
+    def _open(self, memory: snippets_pb2.SharedMemory) -> PixelSource:
+        """Open what a client shares; raises RegionRefused."""
+        if not memory.process_id:
+            return self._regions.open(memory.key, byte_size=memory.byte_size)
+        return self._regions.open_sealed(
+            memory.key,
+            byte_size=memory.byte_size,
+            process_id=memory.process_id,
+            descriptor=memory.descriptor,
         )
 
     def _admit(

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from tsnd.v1 import model_pb2 as tsnd_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tsnd/v1/snippets.proto\x12\x07tsnd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13tsnd/v1/model.proto\"\xd7\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\"\n\x08snippets\x18\x03 \x03(\x0b\x32\x10.tsnd.v1.Snippet\x12\x15\n\x08priority\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x12\n\ntimeout_us\x18\x05 \x01(\x04\x12$\n\x05reply\x18\x06 \x01(\x0b\x32\x15.tsnd.v1.ReplyOptions\x12%\n\x06\x61ttach\x18\x07 \x01(\x0b\x32\x15.tsnd.v1.SharedMemoryB\x0b\n\t_priority\"T\n\x0cReplyOptions\x12\x0f\n\x07outputs\x18\x01 \x03(\t\x12\r\n\x05top_k\x18\x02 \x01(\r\x12$\n\tdata_type\x18\x03 \x01(\x0e\x32\x11.tsnd.v1.DataType\".\n\x0cSharedMemory\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tbyte_size\x18\x02 \x01(\x04\"\xb0\x01\n\x07Snippet\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x08modality\x18\x02 \x01(\x0e\x32\x11.tsnd.v1.Modality\x12\r\n\x05shape\x18\x03 \x03(\r\x12\r\n\x03raw\x18\x04 \x01(\x0cH\x00\x12#\n\x04jpeg\x18\x05 \x01(\x0b\x32\x13.tsnd.v1.JpegImagesH\x00\x12&\n\x06shared\x18\x06 \x01(\x0b\x32\x14.tsnd.v1.SharedRangeH\x00\x42\t\n\x07payload\"\x1c\n\nJpegImages\x12\x0e\n\x06images\x18\x01 \x03(\x0c\"\x1d\n\x0bSharedRange\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\xa8\x01\n\rScoreResponse\x12\x12\n\nsnippet_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12 \n\x07outputs\x18\x04 \x03(\x0b\x32\x0f.tsnd.v1.Tensor\x12\x1f\n\x06timing\x18\x05 \x01(\x0b\x32\x0f.tsnd.v1.Timing\x12 \n\x03top\x18\x06 \x03(\x0b\x32\x13.tsnd.v1.ClassScore\"N\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x13\n\x0bprobability\x18\x04 \x01(\x02\"Y\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\tdata_type\x18\x02 \x01(\x0e\x32\x11.tsnd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"B\n\x06Timing\x12\x10\n\x08queue_ns\x18\x01 \x01(\x04\x12\x12\n\ncompute_ns\x18\x02 \x01(\x04\x12\x12\n\nbatch_size\x18\x03 \x01(\r\"g\n\x13ScoreStreamResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.tsnd.v1.SnippetResult\x12\'\n\nattachment\x18\x02 \x01(\x0b\x32\x13.tsnd.v1.Attachment\"\x1d\n\nAttachment\x12\x0f\n\x07refusal\x18\x01 \x01(\t\"m\n\rSnippetResult\x12*\n\x08response\x18\x01 \x01(\x0b\x32\x16.tsnd.v1.ScoreResponseH\x00\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.tsnd.v1.SnippetErrorH\x00\x42\x08\n\x06result\"q\n\x0cSnippetError\x12\x12\n\nsnippet_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListModelsRequest\"Y\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.tsnd.v1.ModelSummary\x12\x1c\n\x05pairs\x18\x02 \x03(\x0b\x32\r.tsnd.v1.Pair\";\n\x04Pair\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\trgb_model\x18\x02 \x01(\t\x12\x12\n\nflow_model\x18\x03 \x01(\t\"c\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x08modality\x18\x03 \x01(\x0e\x32\x11.tsnd.v1.Modality\x12\x0f\n\x07\x63lasses\x18\x04 \x01(\r\"U\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x08modality\x18\x03 \x01(\x0e\x32\x11.tsnd.v1.Modality\"\xa4\x01\n\x10GetModelResponse\x12(\n\x08manifest\x18\x01 \x01(\x0b\x32\x16.tsnd.v1.ModelManifest\x12\x16\n\x0emax_batch_size\x18\x02 \x01(\r\x12\x16\n\x0emax_group_size\x18\x03 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12%\n\tprecision\x18\x05 \x01(\x0e\x32\x12.tsnd.v1.Precision2\x98\x02\n\x0eSnippetService\x12\x36\n\x05Score\x12\x15.tsnd.v1.ScoreRequest\x1a\x16.tsnd.v1.ScoreResponse\x12\x46\n\x0bScoreStream\x12\x15.tsnd.v1.ScoreRequest\x1a\x1c.tsnd.v1.ScoreStreamResponse(\x01\x30\x01\x12\x45\n\nListModels\x12\x1a.tsnd.v1.ListModelsRequest\x1a\x1b.tsnd.v1.ListModelsResponse\x12?\n\x08GetModel\x12\x18.tsnd.v1.GetModelRequest\x1a\x19.tsnd.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tsnd/v1/snippets.proto\x12\x07tsnd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13tsnd/v1/model.proto\"\xd7\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\"\n\x08snippets\x18\x03 \x03(\x0b\x32\x10.tsnd.v1.Snippet\x12\x15\n\x08priority\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x12\n\ntimeout_us\x18\x05 \x01(\x04\x12$\n\x05reply\x18\x06 \x01(\x0b\x32\x15.tsnd.v1.ReplyOptions\x12%\n\x06\x61ttach\x18\x07 \x01(\x0b\x32\x15.tsnd.v1.SharedMemoryB\x0b\n\t_priority\"T\n\x0cReplyOptions\x12\x0f\n\x07outputs\x18\x01 \x03(\t\x12\r\n\x05top_k\x18\x02 \x01(\r\x12$\n\tdata_type\x18\x03 \x01(\x0e\x32\x11.tsnd.v1.DataType\"V\n\x0cSharedMemory\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tbyte_size\x18\x02 \x01(\x04\x12\x12\n\nprocess_id\x18\x03 \x01(\r\x12\x12\n\ndescriptor\x18\x04 \x01(\r\"\xb0\x01\n\x07Snippet\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x08modality\x18\x02 \x01(\x0e\x32\x11.tsnd.v1.Modality\x12\r\n\x05shape\x18\x03 \x03(\r\x12\r\n\x03raw\x18\x04 \x01(\x0cH\x00\x12#\n\x04jpeg\x18\x05 \x01(\x0b\x32\x13.tsnd.v1.JpegImagesH\x00\x12&\n\x06shared\x18\x06 \x01(\x0b\x32\x14.tsnd.v1.SharedRangeH\x00\x42\t\n\x07payload\"\x1c\n\nJpegImages\x12\x0e\n\x06images\x18\x01 \x03(\x0c\"\x1d\n\x0bSharedRange\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\xa8\x01\n\rScoreResponse\x12\x12\n\nsnippet_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12 \n\x07outputs\x18\x04 \x03(\x0b\x32\x0f.tsnd.v1.Tensor\x12\x1f\n\x06timing\x18\x05 \x01(\x0b\x32\x0f.tsnd.v1.Timing\x12 \n\x03top\x18\x06 \x03(\x0b\x32\x13.tsnd.v1.ClassScore\"N\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x13\n\x0bprobability\x18\x04 \x01(\x02\"Y\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\tdata_type\x18\x02 \x01(\x0e\x32\x11.tsnd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"B\n\x06Timing\x12\x10\n\x08queue_ns\x18\x01 \x01(\x04\x12\x12\n\ncompute_ns\x18\x02 \x01(\x04\x12\x12\n\nbatch_size\x18\x03 \x01(\r\"g\n\x13ScoreStreamResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.tsnd.v1.SnippetResult\x12\'\n\nattachment\x18\x02 \x01(\x0b\x32\x13.tsnd.v1.Attachment\"\x1d\n\nAttachment\x12\x0f\n\x07refusal\x18\x01 \x01(\t\"m\n\rSnippetResult\x12*\n\x08response\x18\x01 \x01(\x0b\x32\x16.tsnd.v1.ScoreResponseH\x00\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.tsnd.v1.SnippetErrorH\x00\x42\x08\n\x06result\"q\n\x0cSnippetError\x12\x12\n\nsnippet_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListModelsRequest\"Y\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.tsnd.v1.ModelSummary\x12\x1c\n\x05pairs\x18\x02 \x03(\x0b\x32\r.tsnd.v1.Pair\";\n\x04Pair\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\trgb_model\x18\x02 \x01(\t\x12\x12\n\nflow_model\x18\x03 \x01(\t\"c\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x08modality\x18\x03 \x01(\x0e\x32\x11.tsnd.v1.Modality\x12\x0f\n\x07\x63lasses\x18\x04 \x01(\r\"U\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x08modality\x18\x03 \x01(\x0e\x32\x11.tsnd.v1.Modality\"\xbb\x01\n\x10GetModelResponse\x12(\n\x08manifest\x18\x01 \x01(\x0b\x32\x16.tsnd.v1.ModelManifest\x12\x16\n\x0emax_batch_size\x18\x02 \x01(\r\x12\x16\n\x0emax_group_size\x18\x03 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12%\n\tprecision\x18\x05 \x01(\x0e\x32\x12.tsnd.v1.Precision\x12\x15\n\rshared_memory\x18\x06 \x01(\x08\x32\x98\x02\n\x0eSnippetService\x12\x36\n\x05Score\x12\x15.tsnd.v1.ScoreRequest\x1a\x16.tsnd.v1.ScoreResponse\x12\x46\n\x0bScoreStream\x12\x15.tsnd.v1.ScoreRequest\x1a\x1c.tsnd.v1.ScoreStreamResponse(\x01\x30\x01\x12\x45\n\nListModels\x12\x1a.tsnd.v1.ListModelsRequest\x1a\x1b.tsnd.v1.ListModelsResponse\x12?\n\x08GetModel\x12\x18.tsnd.v1.GetModelRequest\x1a\x19.tsnd.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,41 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLYOPTIONS']._serialized_start=306
   _globals['_REPLYOPTIONS']._serialized_end=390
   _globals['_SHAREDMEMORY']._serialized_start=392
-  _globals['_SHAREDMEMORY']._serialized_end=438
-  _globals['_SNIPPET']._serialized_start=441
-  _globals['_SNIPPET']._serialized_end=617
-  _globals['_JPEGIMAGES']._serialized_start=619
-  _globals['_JPEGIMAGES']._serialized_end=647
-  _globals['_SHAREDRANGE']._serialized_start=649
-  _globals['_SHAREDRANGE']._serialized_end=678
-  _globals['_SCORERESPONSE']._serialized_start=681
-  _globals['_SCORERESPONSE']._serialized_end=849
-  _globals['_CLASSSCORE']._serialized_start=851
-  _globals['_CLASSSCORE']._serialized_end=929
-  _globals['_TENSOR']._serialized_start=931
-  _globals['_TENSOR']._serialized_end=1020
-  _globals['_TIMING']._serialized_start=1022
-  _globals['_TIMING']._serialized_end=1088
-  _globals['_SCORESTREAMRESPONSE']._serialized_start=1090
-  _globals['_SCORESTREAMRESPONSE']._serialized_end=1193
-  _globals['_ATTACHMENT']._serialized_start=1195
-  _globals['_ATTACHMENT']._serialized_end=1224
-  _globals['_SNIPPETRESULT']._serialized_start=1226
-  _globals['_SNIPPETRESULT']._serialized_end=1335
-  _globals['_SNIPPETERROR']._serialized_start=1337
-  _globals['_SNIPPETERROR']._serialized_end=1450
-  _globals['_LISTMODELSREQUEST']._serialized_start=1452
-  _globals['_LISTMODELSREQUEST']._serialized_end=1471
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1473
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1562
-  _globals['_PAIR']._serialized_start=1564
-  _globals['_PAIR']._serialized_end=1623
-  _globals['_MODELSUMMARY']._serialized_start=1625
-  _globals['_MODELSUMMARY']._serialized_end=1724
-  _globals['_GETMODELREQUEST']._serialized_start=1726
-  _globals['_GETMODELREQUEST']._serialized_end=1811
-  _globals['_GETMODELRESPONSE']._serialized_start=1814
-  _globals['_GETMODELRESPONSE']._serialized_end=1978
-  _globals['_SNIPPETSERVICE']._serialized_start=1981
-  _globals['_SNIPPETSERVICE']._serialized_end=2261
+  _globals['_SHAREDMEMORY']._serialized_end=478
+  _globals['_SNIPPET']._serialized_start=481
+  _globals['_SNIPPET']._serialized_end=657
+  _globals['_JPEGIMAGES']._serialized_start=659
+  _globals['_JPEGIMAGES']._serialized_end=687
+  _globals['_SHAREDRANGE']._serialized_start=689
+  _globals['_SHAREDRANGE']._serialized_end=718
+  _globals['_SCORERESPONSE']._serialized_start=721
+  _globals['_SCORERESPONSE']._serialized_end=889
+  _globals['_CLASSSCORE']._serialized_start=891
+  _globals['_CLASSSCORE']._serialized_end=969
+  _globals['_TENSOR']._serialized_start=971
+  _globals['_TENSOR']._serialized_end=1060
+  _globals['_TIMING']._serialized_start=1062
+  _globals['_TIMING']._serialized_end=1128
+  _globals['_SCORESTREAMRESPONSE']._serialized_start=1130
+  _globals['_SCORESTREAMRESPONSE']._serialized_end=1233
+  _globals['_ATTACHMENT']._serialized_start=1235
+  _globals['_ATTACHMENT']._serialized_end=1264
+  _globals['_SNIPPETRESULT']._serialized_start=1266
+  _globals['_SNIPPETRESULT']._serialized_end=1375
+  _globals['_SNIPPETERROR']._serialized_start=1377
+  _globals['_SNIPPETERROR']._serialized_end=1490
+  _globals['_LISTMODELSREQUEST']._serialized_start=1492
+  _globals['_LISTMODELSREQUEST']._serialized_end=1511
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1513
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1602
+  _globals['_PAIR']._serialized_start=1604
+  _globals['_PAIR']._serialized_end=1663
+  _globals['_MODELSUMMARY']._serialized_start=1665
+  _globals['_MODELSUMMARY']._serialized_end=1764
+  _globals['_GETMODELREQUEST']._serialized_start=1766
+  _globals['_GETMODELREQUEST']._serialized_end=1851
+  _globals['_GETMODELRESPONSE']._serialized_start=1854
+  _globals['_GETMODELRESPONSE']._serialized_end=2041
+  _globals['_SNIPPETSERVICE']._serialized_start=2044
+  _globals['_SNIPPETSERVICE']._serialized_end=2324
 # @@protoc_insertion_point(module_scope)

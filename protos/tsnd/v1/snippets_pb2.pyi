@@ -127,28 +127,37 @@ Global___ReplyOptions: _TypeAlias = ReplyOptions  # noqa: Y015
 
 @_typing.final
 class SharedMemory(_message.Message):
-    """A POSIX shared memory object on the daemon's host."""
+    """Memory of a client on the daemon's host: from memfd_create, of which nothing is left when
+    the client dies, or from shm_open.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
     BYTE_SIZE_FIELD_NUMBER: _builtins.int
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Its name without the slash in front, as in /dev/shm. Once the daemon has answered it
-    needs no name any more: unlink it then, so that nothing is left of it when the client
-    dies.
+    """The name that it was made with; for shm_open with or without the slash. At least 16
+    characters for memfd_create, random ones: who cannot guess it cannot have it read.
     """
     byte_size: _builtins.int
-    """Its size."""
+    """Its size. Memory from memfd_create must be sealed with F_SEAL_SHRINK."""
+    process_id: _builtins.int
+    """The process that has made it, for memfd_create; 0 for shm_open."""
+    descriptor: _builtins.int
+    """The file descriptor that this process has for it; for memfd_create."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         byte_size: _builtins.int = ...,
+        process_id: _builtins.int = ...,
+        descriptor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_size", b"byte_size", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_size", b"byte_size", "descriptor", b"descriptor", "key", b"key", "process_id", b"process_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -678,6 +687,7 @@ class GetModelResponse(_message.Message):
     MAX_GROUP_SIZE_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    SHARED_MEMORY_FIELD_NUMBER: _builtins.int
     max_batch_size: _builtins.int
     """Most snippets that the daemon runs in one execution of it."""
     max_group_size: _builtins.int
@@ -685,6 +695,8 @@ class GetModelResponse(_message.Message):
     backend: _builtins.str
     """What runs it, such as onnxruntime or tensorrt, and in which precision."""
     precision: _model_pb2.Precision.ValueType
+    shared_memory: _builtins.bool
+    """Whether streams can attach shared memory, where client and daemon are on one host."""
     @_builtins.property
     def manifest(self) -> _model_pb2.ModelManifest:
         """The manifest of its package."""
@@ -697,10 +709,11 @@ class GetModelResponse(_message.Message):
         max_group_size: _builtins.int = ...,
         backend: _builtins.str = ...,
         precision: _model_pb2.Precision.ValueType = ...,
+        shared_memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "manifest", b"manifest", "max_batch_size", b"max_batch_size", "max_group_size", b"max_group_size", "precision", b"precision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "manifest", b"manifest", "max_batch_size", b"max_batch_size", "max_group_size", b"max_group_size", "precision", b"precision", "shared_memory", b"shared_memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
