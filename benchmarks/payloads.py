@@ -47,6 +47,8 @@ HEIGHT, WIDTH = 256, 340
 SIZE = HEIGHT * WIDTH * 3
 DECODINGS = 200
 
+ALL_LOADS = {**LOADS, "in groups of 16": Load(4, 16, 2)}
+
 Costs = dict[tuple[str, str], list[float]]
 """Processor time per snippet, milliseconds, turn by turn; by payload and load."""
 
@@ -97,7 +99,7 @@ def snippet(**payload: Any) -> snippets_pb2.Snippet:  # noqa: ANN401 - one of th
 def shared_memory() -> Iterator[snippets_pb2.SharedMemory]:
     """Make memory with room for the largest group; yields what says where it is."""
     name = f"tsnd-bench-{secrets.token_hex(16)}"
-    size = SIZE * max(load.group for load in LOADS.values())
+    size = SIZE * max(load.group for load in ALL_LOADS.values())
     fd = os.memfd_create(name, os.MFD_ALLOW_SEALING)
     try:
         os.write(fd, bytes(size))
@@ -122,7 +124,7 @@ async def measure(
         "--backend", "synthetic", "--log-level", "WARNING",
     )  # fmt: skip
     async with process(*tsnd) as (pid, target):
-        for how, load in LOADS.items():
+        for how, load in ALL_LOADS.items():
             for turn in range(options.turns + WARM_UP_TURNS):
                 for name, payload in payloads.items():
                     before_s = cpu_s(pid)
@@ -171,7 +173,7 @@ def report(costs: Costs, options: argparse.Namespace, jpeg: bytes) -> None:
         f"{options.snippets} snippets\n"
     )
     print(f"{'':<16}{'raw':>22}{'shared memory':>22}{'jpeg':>22}{'shared / raw':>22}")
-    for how in LOADS:
+    for how in ALL_LOADS:
         raw, shared, as_jpeg = (costs[name, how] for name in ("raw", "shared", "jpeg"))
         ratios = [b / a for a, b in zip(raw, shared, strict=True)]
         cells = [spread(values) for values in (raw, shared, as_jpeg, ratios)]

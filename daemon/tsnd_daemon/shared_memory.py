@@ -6,6 +6,7 @@ there is less than asked for. Copying by the kernel costs twice as much.
 """
 
 import fcntl
+import math
 import mmap
 import os
 import re
@@ -63,7 +64,7 @@ class Region:
 
     def pixels(self, offset: int, shape: tuple[int, ...]) -> "SharedPixels":
         """Return those at an offset; see PixelSource."""
-        self.check(offset, int(np.prod(shape)))
+        self.check(offset, math.prod(shape))
         return SharedPixels(self, offset)
 
     def read_into(self, target: Pixels, offset: int) -> None:
@@ -146,13 +147,13 @@ class SealedRegion:
             byte_size: How much of it.
         """
         self._key = key
-        self._bytes = np.frombuffer(mmap.mmap(fd, byte_size, prot=mmap.PROT_READ), np.uint8)
+        self._mapped = mmap.mmap(fd, byte_size, prot=mmap.PROT_READ)
+        self._byte_size = byte_size
 
     def pixels(self, offset: int, shape: tuple[int, ...]) -> Pixels:
         """Return those at an offset, as a view; see PixelSource."""
-        size = int(np.prod(shape))
-        _check_range(self._key, self._bytes.size, offset, size)
-        return self._bytes[offset : offset + size].reshape(shape)
+        _check_range(self._key, self._byte_size, offset, math.prod(shape))
+        return np.ndarray(shape, np.uint8, self._mapped, offset)
 
 
 def _check_range(key: str, byte_size: int, offset: int, size: int) -> None:

@@ -88,10 +88,9 @@ class SnippetContract:
         return Snippet(name, np.frombuffer(raw, np.uint8).reshape(self.shape))
 
     def _stored(self, message: snippets_pb2.Snippet, sources: Sources) -> Pixels | Stored:
-        payload = message.WhichOneof("payload")
-        if payload == "jpeg":
+        if message.HasField("jpeg"):
             return JpegPixels(message.id, message.jpeg.images, self._jpeg, sources.decoders)
-        if payload != "shared":
+        if not message.HasField("shared"):
             raise InvalidSnippet(
                 f"snippet {message.id!r} has no pixels: set raw to {self.size_bytes} bytes, or "
                 "jpeg, or shared."
