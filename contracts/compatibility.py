@@ -32,7 +32,7 @@ def breaks(before: Sequence[Promise], now: Sequence[Promise]) -> list[str]:
     known = {_key(promise) for promise in before}
     found = {_key(promise): promise for promise in now}
     owners = {promise.name for promise in now}
-    sentences = []
+    sentences: list[str] = []
     for promise in before:
         if promise.kind == "reserved":
             sentences += _reuse(promise, now) if promise.owner in owners else ()

@@ -208,7 +208,9 @@ def test_a_new_field_that_is_required_is_a_break(promised):
     ],
 )
 def test_what_peers_do_not_notice_breaks_nothing(promised, change):
-    assert breaks(promised(BEFORE), promised(BEFORE.replace(*change, 1))) == []
+    old, new = change
+
+    assert breaks(promised(BEFORE), promised(BEFORE.replace(old, new, 1))) == []
 
 
 def test_every_break_of_a_change_is_listed(promised):
