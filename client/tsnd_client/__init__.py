@@ -20,7 +20,7 @@ from tsnd_client.errors import (
     VideoError,
 )
 from tsnd_client.messages import SnippetScores, StreamResult
-from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, Pair
+from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, OutputInfo, Pair
 from tsnd_client.urgency import Priority
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "ModelNotFound",
     "ModelSummary",
     "OutputError",
+    "OutputInfo",
     "Pair",
     "Priority",
     "SnippetRejected",
