@@ -11,11 +11,11 @@ ENGINES_INSTALLED := $(VENV)/.installed-engines
 GPU_LOCK := requirements/gpu.txt
 CUDA_HEADERS_LOCK := requirements/cuda-headers.txt
 PYCUDA_INSTALLED := $(VENV)/.installed-pycuda
-PROTOS := tsnd/v1/model.proto tsnd/v1/snippets.proto tsnd/v1/control.proto tsnd/caffe/net.proto
+PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check check bench bench-cpu bench-payloads bench-precision serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-precision serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -110,13 +110,20 @@ lint: $(INSTALLED) ## check format, lint rules and import contracts
 type: $(INSTALLED) ## check types (mypy --strict)
 	@$(BIN)/mypy
 
-protos: $(INSTALLED) ## generate the Python code of protos/
+protos: $(INSTALLED) ## generate from protos/ the Python code, the API's reference and the contract's record
 	@cd protos && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m grpc_tools.protoc -I. \
 	  --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
 	@rm -f protos/tsnd/v1/model_pb2_grpc.py* protos/tsnd/caffe/net_pb2_grpc.py*
+	@$(BIN)/python -m contracts
 
-protos-check: protos ## fail when the committed generated code is not what protos/ gives
-	@git diff --exit-code --stat -- protos || { echo 'Generated code differs from protos/: run make protos and commit' >&2; exit 1; }
+protos-check: protos ## fail when protos/ break their contract, or what is generated from them is not committed
+	@git diff --exit-code --stat -- protos docs/api.md || { echo 'What is generated differs from protos/: run make protos and commit' >&2; exit 1; }
+
+WHY ?= # why a contract has to be broken
+protos-break: $(INSTALLED) ## record a contract that breaks the one before: WHY='...'
+	@test -n '$(strip $(WHY))' || { echo "Say why: make protos-break WHY='...'; see docs/compatibility.md" >&2; exit 1; }
+	@$(BIN)/python -m contracts --break '$(strip $(WHY))'
+	@$(MAKE) --no-print-directory protos
 
 check: lint type protos-check test-slow test-cuda test ## everything CI runs
 

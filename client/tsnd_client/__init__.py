@@ -21,7 +21,7 @@ from tsnd_client.errors import (
 )
 from tsnd_client.jpeg import Jpeg
 from tsnd_client.messages import ClassScore, SnippetScores, StreamResult
-from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, Pair
+from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, OutputInfo, Pair
 from tsnd_client.reply import Reply
 from tsnd_client.urgency import Priority
 
@@ -42,6 +42,7 @@ __all__ = [
     "ModelNotFound",
     "ModelSummary",
     "OutputError",
+    "OutputInfo",
     "Pair",
     "Priority",
     "Reply",

@@ -5,17 +5,19 @@ cannot be used, 130 after Ctrl-C, 141 when the reader of our output went away.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from tsnd_client.client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET, Client
-from tsnd_client.errors import ClientError, InputError
-from tsnd_client.report import model_lines
+from tsnd_client.errors import ClientError, InputError, ModelNotFound
+from tsnd_client.model_info import ModelInfo, ModelSummary
+from tsnd_client.report import model_lines, models_record
 from tsnd_client.urgency import Priority
 
 _PRIORITIES = {"real-time": Priority.REAL_TIME, "normal": Priority.NORMAL, "bulk": Priority.BULK}
@@ -68,17 +70,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_models(args: argparse.Namespace) -> int:
     """Print the models and pairs that the daemon serves."""
+    if args.labels and not args.json:
+        raise InputError("--labels goes with --json; the table names no classes.")
     with Client(args.target) as client:
         models, pairs = client.models(), client.pairs()
-    if args.json:
-        lists = {
-            "models": [dataclasses.asdict(model) for model in models],
-            "pairs": [dataclasses.asdict(pair) for pair in pairs],
-        }
-        print(json.dumps(lists, indent=2))
-    else:
-        print(*model_lines(models, pairs), sep="\n")
+        if args.json:
+            infos = list(_descriptions(client, models))
+            record = models_record(args.target, infos, pairs, with_labels=args.labels)
+            print(json.dumps(record, indent=2))
+        else:
+            print(*model_lines(models, pairs), sep="\n")
     return 0
+
+
+def _descriptions(client: Client, models: Iterable[ModelSummary]) -> Iterator[ModelInfo]:
+    """Describe models that were listed, but for those that have gone since."""
+    for model in models:
+        with contextlib.suppress(ModelNotFound):
+            yield client.model(model.name, version=model.version)
 
 
 def run_score(args: argparse.Namespace) -> int:
@@ -91,7 +100,14 @@ def run_score(args: argparse.Namespace) -> int:
 
 def _add_models_arguments(models: argparse.ArgumentParser) -> None:
     _add_target(models)
-    models.add_argument("--json", action="store_true", help="print JSON instead of text")
+    models.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON with all that a client needs to know of each model, instead of text",
+    )
+    models.add_argument(
+        "--labels", action="store_true", help="with --json: name the classes of each model, too"
+    )
     models.set_defaults(run=run_models)
 
 

@@ -24,6 +24,12 @@ WIRE_MODALITIES: Mapping[Modality | None, model_pb2.Modality.ValueType] = {
     None: model_pb2.MODALITY_UNSPECIFIED,
 }
 
+_DATA_TYPES: Mapping[int, str] = {
+    model_pb2.DATA_TYPE_UINT8: "uint8",
+    model_pb2.DATA_TYPE_FLOAT32: "float32",
+    model_pb2.DATA_TYPE_FLOAT16: "float16",
+}
+
 _PRECISIONS: Mapping[int, str] = {
     model_pb2.PRECISION_FP32: "fp32",
     model_pb2.PRECISION_FP16: "fp16",
@@ -57,6 +63,22 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputInfo:
+    """One array that a model returns for each snippet.
+
+    Attributes:
+        name: Its name, such as scores or features.
+        data_type: NumPy's name of its element type; empty for one that this client does
+            not know.
+        shape: Its shape for one snippet.
+    """
+
+    name: str
+    data_type: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What a model takes and returns.
 
@@ -77,6 +99,7 @@ class ModelInfo:
         backend: What runs it, such as onnxruntime; empty when the daemon does not say.
         precision: fp32, fp16 or int8; empty when the daemon does not say.
         shared_memory: Whether the daemon takes pixels from memory that is shared with it.
+        outputs: What it returns for each snippet.
     """
 
     name: str
@@ -94,6 +117,7 @@ class ModelInfo:
     backend: str = ""
     precision: str = ""
     shared_memory: bool = False
+    outputs: tuple[OutputInfo, ...] = ()
 
     @property
     def snippet_shape(self) -> tuple[int, int, int]:
@@ -174,6 +198,13 @@ def to_model_info(
         backend=response.backend,
         precision=_PRECISIONS.get(response.precision, ""),
         shared_memory=response.shared_memory,
+        outputs=tuple(map(_to_output, manifest.outputs)),
+    )
+
+
+def _to_output(spec: model_pb2.TensorSpec) -> OutputInfo:
+    return OutputInfo(
+        name=spec.name, data_type=_DATA_TYPES.get(spec.data_type, ""), shape=tuple(spec.shape)
     )
 
 

@@ -1,6 +1,8 @@
-"""The lines that `tsn` prints: values in, text out."""
+"""What `tsn` prints: values in, lines or a record for JSON out."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,44 @@ def model_lines(models: Sequence[ModelSummary], pairs: Sequence[Pair] = ()) -> l
             for pair in pairs
         ),
     ]
+
+
+def models_record(
+    target: str, models: Sequence[ModelInfo], pairs: Sequence[Pair], *, with_labels: bool = False
+) -> dict[str, Any]:
+    """Gather what a daemon serves for JSON; docs/api.md promises the keys to scripts.
+
+    Args:
+        target: The daemon that was asked.
+        models: What it serves, one entry per version.
+        pairs: Its two-stream pairs.
+        with_labels: Whether to name the classes, which may be hundreds.
+    """
+    return {
+        "target": target,
+        "models": [_model_record(model, with_labels=with_labels) for model in models],
+        "pairs": [dataclasses.asdict(pair) for pair in pairs],
+    }
+
+
+def _model_record(model: ModelInfo, *, with_labels: bool) -> dict[str, Any]:
+    record = {
+        "name": model.name,
+        "version": model.version,
+        "modality": model.modality,
+        "classes": len(model.labels),
+        "snippet_shape": model.snippet_shape,
+        "frame_height": model.frame_height,
+        "frame_width": model.frame_width,
+        "stack_depth": model.stack_depth,
+        "crops_per_snippet": model.crops_per_snippet,
+        "outputs": [dataclasses.asdict(output) for output in model.outputs],
+        "max_batch_size": model.max_batch_size,
+        "max_group_size": model.max_group_size,
+        "backend": model.backend,
+        "precision": model.precision,
+    }
+    return {**record, "labels": model.labels} if with_labels else record
 
 
 def header_line(model: ModelInfo, top: int) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 from tests.client.toy_daemon import ToyDaemon, score_all
 from tsnd.v1.snippets_pb2_grpc import add_SnippetServiceServicer_to_server
-from tsnd_client import Modality, ModelInfo
+from tsnd_client import Modality, ModelInfo, OutputInfo
+
+OUTPUTS = (OutputInfo("scores", "float32", (3,)), OutputInfo("features", "float32", (2,)))
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def rgb_model():
         address="toy-rgb",
         backend="onnxruntime",
         precision="fp32",
+        outputs=OUTPUTS,
     )
 
 
@@ -74,6 +77,7 @@ def flow_model():
         address="toy-flow",
         backend="onnxruntime",
         precision="fp32",
+        outputs=OUTPUTS,
     )
 
 

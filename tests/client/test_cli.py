@@ -36,16 +36,43 @@ def test_models_are_listed_as_text(serve, capsys):
 
 
 def test_models_are_listed_as_json(serve, capsys):
-    assert main(["models", "--json", "--target", serve().target]) == 0
+    target = serve().target
+    assert main(["models", "--json", "--target", target]) == 0
 
-    lists = json.loads(capsys.readouterr().out)
-    assert lists["models"][1] == {
-        "name": "toy-rgb",
-        "version": 3,
-        "modality": "rgb",
-        "classes": 3,
+    record = json.loads(capsys.readouterr().out)
+    assert record["target"] == target
+    assert [model["name"] for model in record["models"]] == ["toy-flow", "toy-rgb"]
+    assert record["models"][0]["snippet_shape"] == [4, 6, 8]
+    assert record["models"][0]["outputs"][1] == {
+        "name": "features",
+        "data_type": "float32",
+        "shape": [2],
     }
-    assert lists["pairs"] == [{"name": "toy", "rgb_model": "toy-rgb", "flow_model": "toy-flow"}]
+    assert "labels" not in record["models"][0]
+    assert record["pairs"] == [{"name": "toy", "rgb_model": "toy-rgb", "flow_model": "toy-flow"}]
+
+
+def test_labels_are_listed_when_asked_for(serve, capsys):
+    assert main(["models", "--json", "--labels", "--target", serve().target]) == 0
+
+    record = json.loads(capsys.readouterr().out)
+    assert record["models"][0]["labels"] == ["blue", "green", "red"]
+
+
+def test_labels_without_json_are_refused(capsys):
+    assert main(["models", "--labels"]) == 2
+
+    assert "--labels goes with --json" in capsys.readouterr().err
+
+
+def test_a_model_that_goes_while_it_is_listed_is_left_out(serve, capsys):
+    running = serve()
+    running.daemon.gone.add("toy-flow")
+
+    assert main(["models", "--json", "--target", running.target]) == 0
+
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert model["name"] == "toy-rgb"
 
 
 def test_a_video_is_scored_per_snippet_and_as_a_whole(score, capsys):

@@ -44,6 +44,14 @@ def test_what_a_daemon_leaves_out_has_a_meaning():
     assert (info.max_group_size, info.backend, info.precision) == (1, "", "")
 
 
+def test_an_output_of_an_element_type_from_the_future_has_none():
+    entry = model_pb2.ModelManifest()
+    entry.CopyFrom(MANIFESTS[1])
+    entry.outputs[0].data_type = 99  # type: ignore[assignment] # unknown to this client
+
+    assert to_model_info(description(entry), address="toy-rgb").outputs[0].data_type == ""
+
+
 def test_snippet_shape_follows_the_modality(rgb_model, flow_model):
     assert rgb_model.snippet_shape == (6, 8, 3)
     assert flow_model.snippet_shape == (4, 6, 8)

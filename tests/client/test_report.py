@@ -1,3 +1,7 @@
+import json
+import re
+from pathlib import Path
+
 import grpc
 import numpy as np
 
@@ -6,6 +10,7 @@ from tsnd_client.errors import SnippetRejected
 from tsnd_client.model_info import Modality, ModelSummary, Pair
 from tsnd_client.results import ScoredSnippet
 
+API = Path(__file__).parents[2] / "docs" / "api.md"
 LABELS = ("walk", "run", "jump")
 
 
@@ -39,6 +44,47 @@ def test_pairs_are_listed_after_the_models():
 
     assert lines[0] == "a     version 1  rgb   101 classes"
     assert lines[2:] == ["both  pair of a and b"]
+
+
+def test_a_record_has_the_keys_that_the_api_page_promises(rgb_model):
+    _, _, section = API.read_text().partition("## For scripts")
+    rows = re.findall(r"^\| (`.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    promised = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+
+    record = report.models_record("h:1", [rgb_model], [], with_labels=True)
+
+    assert list(record) == ["target", "models", "pairs"]
+    assert set(record["models"][0]) == promised
+
+
+def test_a_record_is_all_that_a_client_needs(flow_model):
+    record = report.models_record("h:1", [flow_model], [Pair("p", "r", "f")])
+
+    assert json.loads(json.dumps(record)) == {
+        "target": "h:1",
+        "models": [
+            {
+                "name": "toy-flow",
+                "version": 3,
+                "modality": "flow",
+                "classes": 3,
+                "snippet_shape": [4, 6, 8],
+                "frame_height": 6,
+                "frame_width": 8,
+                "stack_depth": 2,
+                "crops_per_snippet": 10,
+                "outputs": [
+                    {"name": "scores", "data_type": "float32", "shape": [3]},
+                    {"name": "features", "data_type": "float32", "shape": [2]},
+                ],
+                "max_batch_size": 8,
+                "max_group_size": 16,
+                "backend": "onnxruntime",
+                "precision": "fp32",
+            }
+        ],
+        "pairs": [{"name": "p", "rgb_model": "r", "flow_model": "f"}],
+    }
 
 
 def test_no_models_is_said_in_words():

@@ -19,6 +19,12 @@ Replies = Iterator[snippets_pb2.ScoreStreamResponse]
 StreamHandler = Callable[[Iterator[snippets_pb2.ScoreRequest], grpc.ServicerContext], Replies]
 
 
+def output(name, length):
+    return model_pb2.TensorSpec(
+        name=name, data_type=model_pb2.DATA_TYPE_FLOAT32, shape=[length], caffe_blob=name
+    )
+
+
 def manifest(name, modality, stack_depth=0):
     return model_pb2.ModelManifest(
         name=name,
@@ -28,6 +34,7 @@ def manifest(name, modality, stack_depth=0):
         preprocessing=model_pb2.Preprocessing(
             frame_height=6, frame_width=8, crops_per_snippet=10, stack_depth=stack_depth
         ),
+        outputs=[output("scores", len(LABELS)), output("features", 2)],
     )
 
 
@@ -138,6 +145,8 @@ class ToyDaemon(SnippetServiceServicer):
     def __init__(self, stream: StreamHandler) -> None:
         self._stream = stream
         self.get_model_calls = 0
+        # Models that are listed, and gone when they are asked for.
+        self.gone: set[str] = set()
         self.requests: list[snippets_pb2.ScoreRequest] = []
 
     def Score(self, request, context):
@@ -172,7 +181,9 @@ class ToyDaemon(SnippetServiceServicer):
         found = [
             entry
             for entry in MANIFESTS
-            if entry.name == name and request.version in (0, entry.version)
+            if entry.name == name
+            and entry.name not in self.gone
+            and request.version in (0, entry.version)
         ]
         if not found:
             context.abort(grpc.StatusCode.NOT_FOUND, "serving toy-flow, toy-rgb")

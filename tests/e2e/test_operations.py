@@ -1,4 +1,4 @@
-"""Health, reflection, metrics, start and stop, as an operator sees them."""
+"""Health, metrics, start and stop, as an operator sees them."""
 
 import asyncio
 import os
@@ -9,13 +9,9 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 
-import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
-    ProtoReflectionDescriptorDatabase,
-)
 
 from tests.daemons import running_daemon
 from tests.streams import samples
@@ -34,17 +30,6 @@ async def test_health_is_serving_as_a_whole_and_by_service(tiny_repository):
         for service in ("", "tsnd.v1.SnippetService"):
             reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
-
-
-async def test_reflection_describes_the_services(tiny_repository):
-    def services(target):
-        with grpc.insecure_channel(target) as channel:
-            return ProtoReflectionDescriptorDatabase(channel).get_services()
-
-    async with running_daemon(tiny_repository) as daemon:
-        names = await asyncio.to_thread(services, daemon.endpoints.grpc)
-
-    assert {"tsnd.v1.SnippetService", "grpc.health.v1.Health"} <= set(names)
 
 
 async def test_metrics_tell_what_was_served(tiny_repository):

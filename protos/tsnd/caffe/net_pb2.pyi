@@ -30,12 +30,17 @@ class _Phase:
 class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRAIN: _Phase.ValueType  # 0
+    """Training."""
     TEST: _Phase.ValueType  # 1
+    """Inference; what we convert."""
 
-class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper): ...
+class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
+    """What a net is run for."""
 
 TRAIN: Phase.ValueType  # 0
+"""Training."""
 TEST: Phase.ValueType  # 1
+"""Inference; what we convert."""
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
 class _Engine:
@@ -45,14 +50,21 @@ class _Engine:
 class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Engine.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DEFAULT: _Engine.ValueType  # 0
+    """What Caffe was built for."""
     CAFFE: _Engine.ValueType  # 1
+    """Caffe's own code."""
     CUDNN: _Engine.ValueType  # 2
+    """cuDNN."""
 
-class Engine(_Engine, metaclass=_EngineEnumTypeWrapper): ...
+class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+    """What computes a layer in Caffe; changes no result."""
 
 DEFAULT: Engine.ValueType  # 0
+"""What Caffe was built for."""
 CAFFE: Engine.ValueType  # 1
+"""Caffe's own code."""
 CUDNN: Engine.ValueType  # 2
+"""cuDNN."""
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
 
 @_typing.final
@@ -72,26 +84,39 @@ class NetParameter(_message.Message):
     LAYER_FIELD_NUMBER: _builtins.int
     MEM_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the net; for display."""
     force_backward: _builtins.bool
+    """For training."""
     debug_info: _builtins.bool
+    """Whether Caffe logs while it runs."""
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___V1LayerParameter]:
         """The layers of the V1 format (and, inside them, of V0)."""
 
     @_builtins.property
-    def input(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def input(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the inputs, when they are no Input layers."""
+
     @_builtins.property
     def input_dim(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Four per input: num, channels, height, width."""
 
     @_builtins.property
-    def state(self) -> Global___NetState: ...
+    def state(self) -> Global___NetState:
+        """What the net is instantiated for."""
+
     @_builtins.property
-    def input_shape(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobShape]: ...
+    def input_shape(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobShape]:
+        """One shape per input; in place of input_dim."""
+
     @_builtins.property
-    def layer(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerParameter]: ...
+    def layer(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerParameter]:
+        """The layers, in the order in which they run."""
+
     @_builtins.property
-    def mem_param(self) -> Global___MemoryOptimizationParameter: ...
+    def mem_param(self) -> Global___MemoryOptimizationParameter:
+        """How the fork reuses memory; changes no result."""
+
     def __init__(
         self,
         *,
@@ -127,12 +152,15 @@ class WeightFile(_message.Message):
     LAYERS_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the net; for display."""
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___V1LayerWeights]:
         """The layers of the V1 format."""
 
     @_builtins.property
-    def layer(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerWeights]: ...
+    def layer(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerWeights]:
+        """The layers of the present format."""
+
     def __init__(
         self,
         *,
@@ -150,15 +178,21 @@ Global___WeightFile: _TypeAlias = WeightFile  # noqa: Y015
 
 @_typing.final
 class LayerWeights(_message.Message):
+    """The weights of a layer."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     BLOBS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the layer, by which it is found."""
     type: _builtins.str
+    """Type of the layer."""
     @_builtins.property
-    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]:
+        """Its weights, in the order of the layer's type."""
+
     def __init__(
         self,
         *,
@@ -176,16 +210,23 @@ Global___LayerWeights: _TypeAlias = LayerWeights  # noqa: Y015
 
 @_typing.final
 class V1LayerWeights(_message.Message):
+    """The weights of a layer of the V1 format."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LAYER_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     BLOBS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the layer, by which it is found."""
     @_builtins.property
-    def layer(self) -> Global___V0LayerWeights: ...
+    def layer(self) -> Global___V0LayerWeights:
+        """The layer of the V0 format that it was made of."""
+
     @_builtins.property
-    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]:
+        """Its weights, in the order of the layer's type."""
+
     def __init__(
         self,
         *,
@@ -203,13 +244,18 @@ Global___V1LayerWeights: _TypeAlias = V1LayerWeights  # noqa: Y015
 
 @_typing.final
 class V0LayerWeights(_message.Message):
+    """The weights of a layer of the V0 format."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     BLOBS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the layer, by which it is found."""
     @_builtins.property
-    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]:
+        """Its weights, in the order of the layer's type."""
+
     def __init__(
         self,
         *,
@@ -237,13 +283,21 @@ class BlobProto(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     num: _builtins.int
+    """First dimension of an old file's array."""
     channels: _builtins.int
+    """Its second dimension."""
     height: _builtins.int
+    """Its third dimension."""
     width: _builtins.int
+    """Its fourth dimension."""
     @_builtins.property
-    def data(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def data(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The elements, row-major."""
+
     @_builtins.property
-    def shape(self) -> Global___BlobShape: ...
+    def shape(self) -> Global___BlobShape:
+        """The shape; absent in old files."""
+
     def __init__(
         self,
         *,
@@ -264,11 +318,15 @@ Global___BlobProto: _TypeAlias = BlobProto  # noqa: Y015
 
 @_typing.final
 class BlobShape(_message.Message):
+    """The shape of an array."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DIM_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def dim(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def dim(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Its dimensions, outermost first."""
+
     def __init__(
         self,
         *,
@@ -292,9 +350,13 @@ class NetState(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     phase: Global___Phase.ValueType
+    """Training or inference."""
     level: _builtins.int
+    """A number that rules compare with their bounds."""
     @_builtins.property
-    def stage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def stage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that rules ask for."""
+
     def __init__(
         self,
         *,
@@ -322,12 +384,19 @@ class NetStateRule(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     NOT_STAGE_FIELD_NUMBER: _builtins.int
     phase: Global___Phase.ValueType
+    """Fits in this phase only; absent for both."""
     min_level: _builtins.int
+    """Fits from this level on."""
     max_level: _builtins.int
+    """Fits up to this level."""
     @_builtins.property
-    def stage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def stage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fits when the net has all of these stages."""
+
     @_builtins.property
-    def not_stage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def not_stage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fits when the net has none of these stages."""
+
     def __init__(
         self,
         *,
@@ -347,6 +416,8 @@ Global___NetStateRule: _TypeAlias = NetStateRule  # noqa: Y015
 
 @_typing.final
 class ParamSpec(_message.Message):
+    """How one weight of a layer is shared and trained."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _DimCheckMode:
@@ -356,20 +427,30 @@ class ParamSpec(_message.Message):
     class _DimCheckModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ParamSpec._DimCheckMode.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STRICT: ParamSpec._DimCheckMode.ValueType  # 0
+        """Of the same shape."""
         PERMISSIVE: ParamSpec._DimCheckMode.ValueType  # 1
+        """Of the same number of elements."""
 
-    class DimCheckMode(_DimCheckMode, metaclass=_DimCheckModeEnumTypeWrapper): ...
+    class DimCheckMode(_DimCheckMode, metaclass=_DimCheckModeEnumTypeWrapper):
+        """How alike shared weights must be."""
+
     STRICT: ParamSpec.DimCheckMode.ValueType  # 0
+    """Of the same shape."""
     PERMISSIVE: ParamSpec.DimCheckMode.ValueType  # 1
+    """Of the same number of elements."""
 
     NAME_FIELD_NUMBER: _builtins.int
     SHARE_MODE_FIELD_NUMBER: _builtins.int
     LR_MULT_FIELD_NUMBER: _builtins.int
     DECAY_MULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Weights of the same name are one; empty for none."""
     share_mode: Global___ParamSpec.DimCheckMode.ValueType
+    """How alike shared weights must be."""
     lr_mult: _builtins.float
+    """Factor of the learning rate; for training."""
     decay_mult: _builtins.float
+    """Factor of the weight decay; for training."""
     def __init__(
         self,
         *,
@@ -388,6 +469,8 @@ Global___ParamSpec: _TypeAlias = ParamSpec  # noqa: Y015
 
 @_typing.final
 class FillerParameter(_message.Message):
+    """How a weight is initialized; for training, but for layers that store none."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _VarianceNorm:
@@ -397,13 +480,21 @@ class FillerParameter(_message.Message):
     class _VarianceNormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[FillerParameter._VarianceNorm.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         FAN_IN: FillerParameter._VarianceNorm.ValueType  # 0
+        """By the number of inputs."""
         FAN_OUT: FillerParameter._VarianceNorm.ValueType  # 1
+        """By the number of outputs."""
         AVERAGE: FillerParameter._VarianceNorm.ValueType  # 2
+        """By the mean of both."""
 
-    class VarianceNorm(_VarianceNorm, metaclass=_VarianceNormEnumTypeWrapper): ...
+    class VarianceNorm(_VarianceNorm, metaclass=_VarianceNormEnumTypeWrapper):
+        """By what a variance is divided."""
+
     FAN_IN: FillerParameter.VarianceNorm.ValueType  # 0
+    """By the number of inputs."""
     FAN_OUT: FillerParameter.VarianceNorm.ValueType  # 1
+    """By the number of outputs."""
     AVERAGE: FillerParameter.VarianceNorm.ValueType  # 2
+    """By the mean of both."""
 
     TYPE_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
@@ -414,13 +505,21 @@ class FillerParameter(_message.Message):
     SPARSE_FIELD_NUMBER: _builtins.int
     VARIANCE_NORM_FIELD_NUMBER: _builtins.int
     type: _builtins.str
+    """Name of the rule, such as constant or xavier."""
     value: _builtins.float
+    """The value of `constant`."""
     min: _builtins.float
+    """Lower bound of `uniform`."""
     max: _builtins.float
+    """Upper bound of `uniform`."""
     mean: _builtins.float
+    """Mean of `gaussian`."""
     std: _builtins.float
+    """Standard deviation of `gaussian`."""
     sparse: _builtins.int
+    """Expected inputs that are not 0 per output of `gaussian`; -1 for all."""
     variance_norm: Global___FillerParameter.VarianceNorm.ValueType
+    """By what `xavier` and `msra` divide."""
     def __init__(
         self,
         *,
@@ -443,15 +542,21 @@ Global___FillerParameter: _TypeAlias = FillerParameter  # noqa: Y015
 
 @_typing.final
 class MemoryOptimizationParameter(_message.Message):
+    """How the fork reuses memory; changes no result."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     OPTIMIZE_TRAIN_FIELD_NUMBER: _builtins.int
     OPTIMIZE_TEST_FIELD_NUMBER: _builtins.int
     EXCLUDE_BLOB_FIELD_NUMBER: _builtins.int
     optimize_train: _builtins.bool
+    """Whether it does in training."""
     optimize_test: _builtins.bool
+    """Whether it does in inference."""
     @_builtins.property
-    def exclude_blob(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def exclude_blob(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Blobs that keep memory of their own."""
+
     def __init__(
         self,
         *,
@@ -469,6 +574,8 @@ Global___MemoryOptimizationParameter: _TypeAlias = MemoryOptimizationParameter  
 
 @_typing.final
 class LayerParameter(_message.Message):
+    """A layer of the present format."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -512,84 +619,159 @@ class LayerParameter(_message.Message):
     BIAS_PARAM_FIELD_NUMBER: _builtins.int
     BATCH_REDUCTION_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the layer."""
     type: _builtins.str
+    """Type of the layer."""
     phase: Global___Phase.ValueType
+    """The phase that it was instantiated for."""
     @_builtins.property
-    def bottom(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def bottom(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the blobs that it takes."""
+
     @_builtins.property
-    def top(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def top(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the blobs that it gives; the same name works in place."""
+
     @_builtins.property
-    def loss_weight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def loss_weight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """For training: what each top counts in the loss."""
+
     @_builtins.property
-    def param(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParamSpec]: ...
+    def param(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParamSpec]:
+        """How its weights are shared and trained, in their order."""
+
     @_builtins.property
-    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]:
+        """Its weights, in files that have them."""
+
     @_builtins.property
-    def include(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]: ...
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]:
+        """Rules of which one must fit."""
+
     @_builtins.property
-    def exclude(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]: ...
+    def exclude(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]:
+        """Rules of which none may fit."""
+
     @_builtins.property
-    def propagate_down(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]: ...
+    def propagate_down(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """For training: whether errors go down to each bottom."""
+
     @_builtins.property
-    def argmax_param(self) -> Global___ArgMaxParameter: ...
+    def argmax_param(self) -> Global___ArgMaxParameter:
+        """Of ArgMax."""
+
     @_builtins.property
-    def concat_param(self) -> Global___ConcatParameter: ...
+    def concat_param(self) -> Global___ConcatParameter:
+        """Of Concat."""
+
     @_builtins.property
-    def convolution_param(self) -> Global___ConvolutionParameter: ...
+    def convolution_param(self) -> Global___ConvolutionParameter:
+        """Of Convolution and Deconvolution."""
+
     @_builtins.property
-    def dropout_param(self) -> Global___DropoutParameter: ...
+    def dropout_param(self) -> Global___DropoutParameter:
+        """Of Dropout."""
+
     @_builtins.property
-    def eltwise_param(self) -> Global___EltwiseParameter: ...
+    def eltwise_param(self) -> Global___EltwiseParameter:
+        """Of Eltwise."""
+
     @_builtins.property
-    def exp_param(self) -> Global___ExpParameter: ...
+    def exp_param(self) -> Global___ExpParameter:
+        """Of Exp."""
+
     @_builtins.property
-    def inner_product_param(self) -> Global___InnerProductParameter: ...
+    def inner_product_param(self) -> Global___InnerProductParameter:
+        """Of InnerProduct."""
+
     @_builtins.property
-    def lrn_param(self) -> Global___LRNParameter: ...
+    def lrn_param(self) -> Global___LRNParameter:
+        """Of LRN."""
+
     @_builtins.property
-    def mvn_param(self) -> Global___MVNParameter: ...
+    def mvn_param(self) -> Global___MVNParameter:
+        """Of MVN."""
+
     @_builtins.property
-    def pooling_param(self) -> Global___PoolingParameter: ...
+    def pooling_param(self) -> Global___PoolingParameter:
+        """Of Pooling."""
+
     @_builtins.property
-    def power_param(self) -> Global___PowerParameter: ...
+    def power_param(self) -> Global___PowerParameter:
+        """Of Power."""
+
     @_builtins.property
-    def relu_param(self) -> Global___ReLUParameter: ...
+    def relu_param(self) -> Global___ReLUParameter:
+        """Of ReLU."""
+
     @_builtins.property
-    def sigmoid_param(self) -> Global___SigmoidParameter: ...
+    def sigmoid_param(self) -> Global___SigmoidParameter:
+        """Of Sigmoid."""
+
     @_builtins.property
-    def softmax_param(self) -> Global___SoftmaxParameter: ...
+    def softmax_param(self) -> Global___SoftmaxParameter:
+        """Of Softmax."""
+
     @_builtins.property
-    def slice_param(self) -> Global___SliceParameter: ...
+    def slice_param(self) -> Global___SliceParameter:
+        """Of Slice."""
+
     @_builtins.property
-    def tanh_param(self) -> Global___TanHParameter: ...
+    def tanh_param(self) -> Global___TanHParameter:
+        """Of TanH."""
+
     @_builtins.property
-    def threshold_param(self) -> Global___ThresholdParameter: ...
+    def threshold_param(self) -> Global___ThresholdParameter:
+        """Of Threshold."""
+
     @_builtins.property
-    def prelu_param(self) -> Global___PReLUParameter: ...
+    def prelu_param(self) -> Global___PReLUParameter:
+        """Of PReLU."""
+
     @_builtins.property
-    def spp_param(self) -> Global___SPPParameter: ...
+    def spp_param(self) -> Global___SPPParameter:
+        """Of SPP."""
+
     @_builtins.property
-    def reshape_param(self) -> Global___ReshapeParameter: ...
+    def reshape_param(self) -> Global___ReshapeParameter:
+        """Of Reshape."""
+
     @_builtins.property
-    def log_param(self) -> Global___LogParameter: ...
+    def log_param(self) -> Global___LogParameter:
+        """Of Log."""
+
     @_builtins.property
-    def flatten_param(self) -> Global___FlattenParameter: ...
+    def flatten_param(self) -> Global___FlattenParameter:
+        """Of Flatten."""
+
     @_builtins.property
-    def reduction_param(self) -> Global___ReductionParameter: ...
+    def reduction_param(self) -> Global___ReductionParameter:
+        """Of Reduction."""
+
     @_builtins.property
-    def bn_param(self) -> Global___BNParameter: ...
+    def bn_param(self) -> Global___BNParameter:
+        """Of BN."""
+
     @_builtins.property
     def batch_norm_param(self) -> Global___BatchNormParameter:
         """Of upstream Caffe; this fork has no layer at 139 and 143."""
 
     @_builtins.property
-    def input_param(self) -> Global___InputParameter: ...
+    def input_param(self) -> Global___InputParameter:
+        """Of Input."""
+
     @_builtins.property
-    def scale_param(self) -> Global___ScaleParameter: ...
+    def scale_param(self) -> Global___ScaleParameter:
+        """Of Scale."""
+
     @_builtins.property
-    def bias_param(self) -> Global___BiasParameter: ...
+    def bias_param(self) -> Global___BiasParameter:
+        """Of Bias."""
+
     @_builtins.property
-    def batch_reduction_param(self) -> Global___BatchReductionParameter: ...
+    def batch_reduction_param(self) -> Global___BatchReductionParameter:
+        """Of BatchReduction."""
+
     def __init__(
         self,
         *,
@@ -655,87 +837,169 @@ class V1LayerParameter(_message.Message):
     class _LayerTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[V1LayerParameter._LayerType.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         NONE: V1LayerParameter._LayerType.ValueType  # 0
+        """No type."""
         ACCURACY: V1LayerParameter._LayerType.ValueType  # 1
+        """The layer type `Accuracy`."""
         BNLL: V1LayerParameter._LayerType.ValueType  # 2
+        """The layer type `BNLL`."""
         CONCAT: V1LayerParameter._LayerType.ValueType  # 3
+        """The layer type `Concat`."""
         CONVOLUTION: V1LayerParameter._LayerType.ValueType  # 4
+        """The layer type `Convolution`."""
         DATA: V1LayerParameter._LayerType.ValueType  # 5
+        """The layer type `Data`."""
         DROPOUT: V1LayerParameter._LayerType.ValueType  # 6
+        """The layer type `Dropout`."""
         EUCLIDEAN_LOSS: V1LayerParameter._LayerType.ValueType  # 7
+        """The layer type `EuclideanLoss`."""
         FLATTEN: V1LayerParameter._LayerType.ValueType  # 8
+        """The layer type `Flatten`."""
         HDF5_DATA: V1LayerParameter._LayerType.ValueType  # 9
+        """The layer type `HDF5Data`."""
         HDF5_OUTPUT: V1LayerParameter._LayerType.ValueType  # 10
+        """The layer type `HDF5Output`."""
         IM2COL: V1LayerParameter._LayerType.ValueType  # 11
+        """The layer type `Im2col`."""
         IMAGE_DATA: V1LayerParameter._LayerType.ValueType  # 12
+        """The layer type `ImageData`."""
         INFOGAIN_LOSS: V1LayerParameter._LayerType.ValueType  # 13
+        """The layer type `InfogainLoss`."""
         INNER_PRODUCT: V1LayerParameter._LayerType.ValueType  # 14
+        """The layer type `InnerProduct`."""
         LRN: V1LayerParameter._LayerType.ValueType  # 15
+        """The layer type `LRN`."""
         MULTINOMIAL_LOGISTIC_LOSS: V1LayerParameter._LayerType.ValueType  # 16
+        """The layer type `MultinomialLogisticLoss`."""
         POOLING: V1LayerParameter._LayerType.ValueType  # 17
+        """The layer type `Pooling`."""
         RELU: V1LayerParameter._LayerType.ValueType  # 18
+        """The layer type `ReLU`."""
         SIGMOID: V1LayerParameter._LayerType.ValueType  # 19
+        """The layer type `Sigmoid`."""
         SOFTMAX: V1LayerParameter._LayerType.ValueType  # 20
+        """The layer type `Softmax`."""
         SOFTMAX_LOSS: V1LayerParameter._LayerType.ValueType  # 21
+        """The layer type `SoftmaxWithLoss`."""
         SPLIT: V1LayerParameter._LayerType.ValueType  # 22
+        """The layer type `Split`."""
         TANH: V1LayerParameter._LayerType.ValueType  # 23
+        """The layer type `TanH`."""
         WINDOW_DATA: V1LayerParameter._LayerType.ValueType  # 24
+        """The layer type `WindowData`."""
         ELTWISE: V1LayerParameter._LayerType.ValueType  # 25
+        """The layer type `Eltwise`."""
         POWER: V1LayerParameter._LayerType.ValueType  # 26
+        """The layer type `Power`."""
         SIGMOID_CROSS_ENTROPY_LOSS: V1LayerParameter._LayerType.ValueType  # 27
+        """The layer type `SigmoidCrossEntropyLoss`."""
         HINGE_LOSS: V1LayerParameter._LayerType.ValueType  # 28
+        """The layer type `HingeLoss`."""
         MEMORY_DATA: V1LayerParameter._LayerType.ValueType  # 29
+        """The layer type `MemoryData`."""
         ARGMAX: V1LayerParameter._LayerType.ValueType  # 30
+        """The layer type `ArgMax`."""
         THRESHOLD: V1LayerParameter._LayerType.ValueType  # 31
+        """The layer type `Threshold`."""
         DUMMY_DATA: V1LayerParameter._LayerType.ValueType  # 32
+        """The layer type `DummyData`."""
         SLICE: V1LayerParameter._LayerType.ValueType  # 33
+        """The layer type `Slice`."""
         MVN: V1LayerParameter._LayerType.ValueType  # 34
+        """The layer type `MVN`."""
         ABSVAL: V1LayerParameter._LayerType.ValueType  # 35
+        """The layer type `AbsVal`."""
         SILENCE: V1LayerParameter._LayerType.ValueType  # 36
+        """The layer type `Silence`."""
         CONTRASTIVE_LOSS: V1LayerParameter._LayerType.ValueType  # 37
+        """The layer type `ContrastiveLoss`."""
         EXP: V1LayerParameter._LayerType.ValueType  # 38
+        """The layer type `Exp`."""
         DECONVOLUTION: V1LayerParameter._LayerType.ValueType  # 39
+        """The layer type `Deconvolution`."""
 
-    class LayerType(_LayerType, metaclass=_LayerTypeEnumTypeWrapper): ...
+    class LayerType(_LayerType, metaclass=_LayerTypeEnumTypeWrapper):
+        """The types of the V1 format."""
+
     NONE: V1LayerParameter.LayerType.ValueType  # 0
+    """No type."""
     ACCURACY: V1LayerParameter.LayerType.ValueType  # 1
+    """The layer type `Accuracy`."""
     BNLL: V1LayerParameter.LayerType.ValueType  # 2
+    """The layer type `BNLL`."""
     CONCAT: V1LayerParameter.LayerType.ValueType  # 3
+    """The layer type `Concat`."""
     CONVOLUTION: V1LayerParameter.LayerType.ValueType  # 4
+    """The layer type `Convolution`."""
     DATA: V1LayerParameter.LayerType.ValueType  # 5
+    """The layer type `Data`."""
     DROPOUT: V1LayerParameter.LayerType.ValueType  # 6
+    """The layer type `Dropout`."""
     EUCLIDEAN_LOSS: V1LayerParameter.LayerType.ValueType  # 7
+    """The layer type `EuclideanLoss`."""
     FLATTEN: V1LayerParameter.LayerType.ValueType  # 8
+    """The layer type `Flatten`."""
     HDF5_DATA: V1LayerParameter.LayerType.ValueType  # 9
+    """The layer type `HDF5Data`."""
     HDF5_OUTPUT: V1LayerParameter.LayerType.ValueType  # 10
+    """The layer type `HDF5Output`."""
     IM2COL: V1LayerParameter.LayerType.ValueType  # 11
+    """The layer type `Im2col`."""
     IMAGE_DATA: V1LayerParameter.LayerType.ValueType  # 12
+    """The layer type `ImageData`."""
     INFOGAIN_LOSS: V1LayerParameter.LayerType.ValueType  # 13
+    """The layer type `InfogainLoss`."""
     INNER_PRODUCT: V1LayerParameter.LayerType.ValueType  # 14
+    """The layer type `InnerProduct`."""
     LRN: V1LayerParameter.LayerType.ValueType  # 15
+    """The layer type `LRN`."""
     MULTINOMIAL_LOGISTIC_LOSS: V1LayerParameter.LayerType.ValueType  # 16
+    """The layer type `MultinomialLogisticLoss`."""
     POOLING: V1LayerParameter.LayerType.ValueType  # 17
+    """The layer type `Pooling`."""
     RELU: V1LayerParameter.LayerType.ValueType  # 18
+    """The layer type `ReLU`."""
     SIGMOID: V1LayerParameter.LayerType.ValueType  # 19
+    """The layer type `Sigmoid`."""
     SOFTMAX: V1LayerParameter.LayerType.ValueType  # 20
+    """The layer type `Softmax`."""
     SOFTMAX_LOSS: V1LayerParameter.LayerType.ValueType  # 21
+    """The layer type `SoftmaxWithLoss`."""
     SPLIT: V1LayerParameter.LayerType.ValueType  # 22
+    """The layer type `Split`."""
     TANH: V1LayerParameter.LayerType.ValueType  # 23
+    """The layer type `TanH`."""
     WINDOW_DATA: V1LayerParameter.LayerType.ValueType  # 24
+    """The layer type `WindowData`."""
     ELTWISE: V1LayerParameter.LayerType.ValueType  # 25
+    """The layer type `Eltwise`."""
     POWER: V1LayerParameter.LayerType.ValueType  # 26
+    """The layer type `Power`."""
     SIGMOID_CROSS_ENTROPY_LOSS: V1LayerParameter.LayerType.ValueType  # 27
+    """The layer type `SigmoidCrossEntropyLoss`."""
     HINGE_LOSS: V1LayerParameter.LayerType.ValueType  # 28
+    """The layer type `HingeLoss`."""
     MEMORY_DATA: V1LayerParameter.LayerType.ValueType  # 29
+    """The layer type `MemoryData`."""
     ARGMAX: V1LayerParameter.LayerType.ValueType  # 30
+    """The layer type `ArgMax`."""
     THRESHOLD: V1LayerParameter.LayerType.ValueType  # 31
+    """The layer type `Threshold`."""
     DUMMY_DATA: V1LayerParameter.LayerType.ValueType  # 32
+    """The layer type `DummyData`."""
     SLICE: V1LayerParameter.LayerType.ValueType  # 33
+    """The layer type `Slice`."""
     MVN: V1LayerParameter.LayerType.ValueType  # 34
+    """The layer type `MVN`."""
     ABSVAL: V1LayerParameter.LayerType.ValueType  # 35
+    """The layer type `AbsVal`."""
     SILENCE: V1LayerParameter.LayerType.ValueType  # 36
+    """The layer type `Silence`."""
     CONTRASTIVE_LOSS: V1LayerParameter.LayerType.ValueType  # 37
+    """The layer type `ContrastiveLoss`."""
     EXP: V1LayerParameter.LayerType.ValueType  # 38
+    """The layer type `Exp`."""
     DECONVOLUTION: V1LayerParameter.LayerType.ValueType  # 39
+    """The layer type `Deconvolution`."""
 
     LAYER_FIELD_NUMBER: _builtins.int
     BOTTOM_FIELD_NUMBER: _builtins.int
@@ -768,63 +1032,121 @@ class V1LayerParameter(_message.Message):
     PARAM_FIELD_NUMBER: _builtins.int
     BLOB_SHARE_MODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the layer."""
     type: Global___V1LayerParameter.LayerType.ValueType
+    """Type of the layer."""
     @_builtins.property
-    def layer(self) -> Global___V0LayerParameter: ...
+    def layer(self) -> Global___V0LayerParameter:
+        """The layer of the V0 format that it was made of."""
+
     @_builtins.property
-    def bottom(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def bottom(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the blobs that it takes."""
+
     @_builtins.property
-    def top(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def top(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the blobs that it gives; the same name works in place."""
+
     @_builtins.property
-    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]:
+        """Its weights, in files that have them."""
+
     @_builtins.property
-    def blobs_lr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def blobs_lr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Factors of the learning rate; for training."""
+
     @_builtins.property
-    def weight_decay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def weight_decay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Factors of the weight decay; for training."""
+
     @_builtins.property
-    def concat_param(self) -> Global___ConcatParameter: ...
+    def concat_param(self) -> Global___ConcatParameter:
+        """Of Concat."""
+
     @_builtins.property
-    def convolution_param(self) -> Global___ConvolutionParameter: ...
+    def convolution_param(self) -> Global___ConvolutionParameter:
+        """Of Convolution and Deconvolution."""
+
     @_builtins.property
-    def dropout_param(self) -> Global___DropoutParameter: ...
+    def dropout_param(self) -> Global___DropoutParameter:
+        """Of Dropout."""
+
     @_builtins.property
-    def inner_product_param(self) -> Global___InnerProductParameter: ...
+    def inner_product_param(self) -> Global___InnerProductParameter:
+        """Of InnerProduct."""
+
     @_builtins.property
-    def lrn_param(self) -> Global___LRNParameter: ...
+    def lrn_param(self) -> Global___LRNParameter:
+        """Of LRN."""
+
     @_builtins.property
-    def pooling_param(self) -> Global___PoolingParameter: ...
+    def pooling_param(self) -> Global___PoolingParameter:
+        """Of Pooling."""
+
     @_builtins.property
-    def power_param(self) -> Global___PowerParameter: ...
+    def power_param(self) -> Global___PowerParameter:
+        """Of Power."""
+
     @_builtins.property
-    def argmax_param(self) -> Global___ArgMaxParameter: ...
+    def argmax_param(self) -> Global___ArgMaxParameter:
+        """Of ArgMax."""
+
     @_builtins.property
-    def eltwise_param(self) -> Global___EltwiseParameter: ...
+    def eltwise_param(self) -> Global___EltwiseParameter:
+        """Of Eltwise."""
+
     @_builtins.property
-    def threshold_param(self) -> Global___ThresholdParameter: ...
+    def threshold_param(self) -> Global___ThresholdParameter:
+        """Of Threshold."""
+
     @_builtins.property
-    def relu_param(self) -> Global___ReLUParameter: ...
+    def relu_param(self) -> Global___ReLUParameter:
+        """Of ReLU."""
+
     @_builtins.property
-    def slice_param(self) -> Global___SliceParameter: ...
+    def slice_param(self) -> Global___SliceParameter:
+        """Of Slice."""
+
     @_builtins.property
-    def include(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]: ...
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]:
+        """Rules of which one must fit."""
+
     @_builtins.property
-    def exclude(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]: ...
+    def exclude(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetStateRule]:
+        """Rules of which none may fit."""
+
     @_builtins.property
-    def mvn_param(self) -> Global___MVNParameter: ...
+    def mvn_param(self) -> Global___MVNParameter:
+        """Of MVN."""
+
     @_builtins.property
-    def loss_weight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def loss_weight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """For training: what each top counts in the loss."""
+
     @_builtins.property
-    def tanh_param(self) -> Global___TanHParameter: ...
+    def tanh_param(self) -> Global___TanHParameter:
+        """Of TanH."""
+
     @_builtins.property
-    def sigmoid_param(self) -> Global___SigmoidParameter: ...
+    def sigmoid_param(self) -> Global___SigmoidParameter:
+        """Of Sigmoid."""
+
     @_builtins.property
-    def softmax_param(self) -> Global___SoftmaxParameter: ...
+    def softmax_param(self) -> Global___SoftmaxParameter:
+        """Of Softmax."""
+
     @_builtins.property
-    def exp_param(self) -> Global___ExpParameter: ...
+    def exp_param(self) -> Global___ExpParameter:
+        """Of Exp."""
+
     @_builtins.property
-    def param(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def param(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of its weights; those of the same name are one."""
+
     @_builtins.property
-    def blob_share_mode(self) -> _containers.RepeatedScalarFieldContainer[Global___ParamSpec.DimCheckMode.ValueType]: ...
+    def blob_share_mode(self) -> _containers.RepeatedScalarFieldContainer[Global___ParamSpec.DimCheckMode.ValueType]:
+        """How alike shared weights must be, one each."""
+
     def __init__(
         self,
         *,
@@ -880,13 +1202,21 @@ class V0LayerParameter(_message.Message):
     class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[V0LayerParameter._PoolMethod.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         MAX: V0LayerParameter._PoolMethod.ValueType  # 0
+        """The largest."""
         AVE: V0LayerParameter._PoolMethod.ValueType  # 1
+        """The mean."""
         STOCHASTIC: V0LayerParameter._PoolMethod.ValueType  # 2
+        """One at random, in training."""
 
-    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper): ...
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper):
+        """What is taken of a window."""
+
     MAX: V0LayerParameter.PoolMethod.ValueType  # 0
+    """The largest."""
     AVE: V0LayerParameter.PoolMethod.ValueType  # 1
+    """The mean."""
     STOCHASTIC: V0LayerParameter.PoolMethod.ValueType  # 2
+    """One at random, in training."""
 
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
@@ -926,47 +1256,89 @@ class V0LayerParameter(_message.Message):
     SHUFFLE_IMAGES_FIELD_NUMBER: _builtins.int
     CONCAT_DIM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the layer."""
     type: _builtins.str
+    """Type of the layer."""
     num_output: _builtins.int
+    """Outputs of a convolution or an inner product."""
     biasterm: _builtins.bool
+    """Whether those add a bias."""
     pad: _builtins.int
+    """Padding on each side, pixels."""
     kernelsize: _builtins.int
+    """Side of the window, pixels."""
     group: _builtins.int
+    """Groups of a convolution."""
     stride: _builtins.int
+    """Distance of windows, pixels."""
     pool: Global___V0LayerParameter.PoolMethod.ValueType
+    """What pooling takes of a window."""
     dropout_ratio: _builtins.float
+    """Share that dropout sets to 0; for training."""
     local_size: _builtins.int
+    """Channels, or side in pixels, that LRN sums over."""
     alpha: _builtins.float
+    """Factor of LRN's sum."""
     beta: _builtins.float
+    """Exponent of LRN."""
     source: _builtins.str
+    """File that a data layer reads."""
     scale: _builtins.float
+    """Factor of a data layer's pixels."""
     meanfile: _builtins.str
+    """File of the mean that a data layer subtracts."""
     batchsize: _builtins.int
+    """Images in a batch of a data layer."""
     cropsize: _builtins.int
+    """Side of a data layer's crop, pixels; 0 for none."""
     mirror: _builtins.bool
+    """Whether a data layer mirrors at random."""
     k: _builtins.float
+    """Constant term of LRN."""
     rand_skip: _builtins.int
+    """Most images that a data layer skips at first."""
     det_fg_threshold: _builtins.float
+    """Overlap from which a window is foreground; for a window data layer."""
     det_bg_threshold: _builtins.float
+    """Overlap below which a window is background."""
     det_fg_fraction: _builtins.float
+    """Share of foreground in a batch."""
     det_context_pad: _builtins.int
+    """Context around a window, pixels."""
     det_crop_mode: _builtins.str
+    """How a window becomes a crop: warp or square."""
     new_num: _builtins.int
+    """First dimension of a reshape; 0 keeps it."""
     new_channels: _builtins.int
+    """Second dimension of a reshape."""
     new_height: _builtins.int
+    """Third dimension of a reshape."""
     new_width: _builtins.int
+    """Fourth dimension of a reshape."""
     shuffle_images: _builtins.bool
+    """Whether a data layer shuffles its images."""
     concat_dim: _builtins.int
+    """Axis that blobs are joined on."""
     @_builtins.property
-    def weight_filler(self) -> Global___FillerParameter: ...
+    def weight_filler(self) -> Global___FillerParameter:
+        """How weights are initialized; for training."""
+
     @_builtins.property
-    def bias_filler(self) -> Global___FillerParameter: ...
+    def bias_filler(self) -> Global___FillerParameter:
+        """How the bias is initialized; for training."""
+
     @_builtins.property
-    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]: ...
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobProto]:
+        """Its weights, in files that have them."""
+
     @_builtins.property
-    def blobs_lr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def blobs_lr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Factors of the learning rate; for training."""
+
     @_builtins.property
-    def weight_decay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def weight_decay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Factors of the weight decay; for training."""
+
     def __init__(
         self,
         *,
@@ -1018,6 +1390,8 @@ Global___V0LayerParameter: _TypeAlias = V0LayerParameter  # noqa: Y015
 
 @_typing.final
 class ConvolutionParameter(_message.Message):
+    """Of Convolution and Deconvolution. Side by side: height and width, pixels."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NUM_OUTPUT_FIELD_NUMBER: _builtins.int
@@ -1039,25 +1413,45 @@ class ConvolutionParameter(_message.Message):
     DILATION_H_FIELD_NUMBER: _builtins.int
     DILATION_W_FIELD_NUMBER: _builtins.int
     num_output: _builtins.int
+    """Output channels."""
     bias_term: _builtins.bool
+    """Whether a bias is added."""
     pad: _builtins.int
+    """Padding on each side, pixels."""
     kernel_size: _builtins.int
+    """Side of the window, pixels."""
     group: _builtins.int
+    """Groups of channels that are convolved apart."""
     stride: _builtins.int
+    """Distance of windows, pixels."""
     pad_h: _builtins.int
+    """Padding above and below."""
     pad_w: _builtins.int
+    """Padding left and right."""
     kernel_h: _builtins.int
+    """Height of the window."""
     kernel_w: _builtins.int
+    """Width of the window."""
     stride_h: _builtins.int
+    """Their distance vertically."""
     stride_w: _builtins.int
+    """Their distance horizontally."""
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     dilation: _builtins.int
+    """Distance of a window's pixels; 1 is none."""
     dilation_h: _builtins.int
+    """That distance vertically."""
     dilation_w: _builtins.int
+    """That distance horizontally."""
     @_builtins.property
-    def weight_filler(self) -> Global___FillerParameter: ...
+    def weight_filler(self) -> Global___FillerParameter:
+        """How weights are initialized; for training."""
+
     @_builtins.property
-    def bias_filler(self) -> Global___FillerParameter: ...
+    def bias_filler(self) -> Global___FillerParameter:
+        """How the bias is initialized; for training."""
+
     def __init__(
         self,
         *,
@@ -1090,6 +1484,8 @@ Global___ConvolutionParameter: _TypeAlias = ConvolutionParameter  # noqa: Y015
 
 @_typing.final
 class PoolingParameter(_message.Message):
+    """Of Pooling. Sizes are rounded up."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _PoolMethod:
@@ -1099,13 +1495,21 @@ class PoolingParameter(_message.Message):
     class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PoolingParameter._PoolMethod.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         MAX: PoolingParameter._PoolMethod.ValueType  # 0
+        """The largest."""
         AVE: PoolingParameter._PoolMethod.ValueType  # 1
+        """The mean."""
         STOCHASTIC: PoolingParameter._PoolMethod.ValueType  # 2
+        """One at random, in training."""
 
-    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper): ...
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper):
+        """What is taken of a window."""
+
     MAX: PoolingParameter.PoolMethod.ValueType  # 0
+    """The largest."""
     AVE: PoolingParameter.PoolMethod.ValueType  # 1
+    """The mean."""
     STOCHASTIC: PoolingParameter.PoolMethod.ValueType  # 2
+    """One at random, in training."""
 
     POOL_FIELD_NUMBER: _builtins.int
     KERNEL_SIZE_FIELD_NUMBER: _builtins.int
@@ -1120,17 +1524,29 @@ class PoolingParameter(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     GLOBAL_POOLING_FIELD_NUMBER: _builtins.int
     pool: Global___PoolingParameter.PoolMethod.ValueType
+    """What is taken of a window."""
     kernel_size: _builtins.int
+    """Side of the window, pixels."""
     stride: _builtins.int
+    """Distance of windows, pixels."""
     pad: _builtins.int
+    """Padding on each side, pixels."""
     kernel_h: _builtins.int
+    """Height of the window."""
     kernel_w: _builtins.int
+    """Width of the window."""
     stride_h: _builtins.int
+    """Their distance vertically."""
     stride_w: _builtins.int
+    """Their distance horizontally."""
     pad_h: _builtins.int
+    """Padding above and below."""
     pad_w: _builtins.int
+    """Padding left and right."""
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     global_pooling: _builtins.bool
+    """Whether the window is the whole plane."""
     def __init__(
         self,
         *,
@@ -1157,6 +1573,8 @@ Global___PoolingParameter: _TypeAlias = PoolingParameter  # noqa: Y015
 
 @_typing.final
 class BNParameter(_message.Message):
+    """Of the fork's BN: batch normalization with its slope and bias."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SLOPE_FILLER_FIELD_NUMBER: _builtins.int
@@ -1166,13 +1584,21 @@ class BNParameter(_message.Message):
     FROZEN_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     momentum: _builtins.float
+    """Share that running statistics keep in each step; for training."""
     eps: _builtins.float
+    """Added to the variance before its root."""
     frozen: _builtins.bool
+    """Whether stored statistics are used in training, too."""
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     @_builtins.property
-    def slope_filler(self) -> Global___FillerParameter: ...
+    def slope_filler(self) -> Global___FillerParameter:
+        """How the slope is initialized; for training."""
+
     @_builtins.property
-    def bias_filler(self) -> Global___FillerParameter: ...
+    def bias_filler(self) -> Global___FillerParameter:
+        """How the bias is initialized; for training."""
+
     def __init__(
         self,
         *,
@@ -1193,6 +1619,8 @@ Global___BNParameter: _TypeAlias = BNParameter  # noqa: Y015
 
 @_typing.final
 class InnerProductParameter(_message.Message):
+    """Of InnerProduct: a fully connected layer."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NUM_OUTPUT_FIELD_NUMBER: _builtins.int
@@ -1201,12 +1629,19 @@ class InnerProductParameter(_message.Message):
     BIAS_FILLER_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     num_output: _builtins.int
+    """Outputs."""
     bias_term: _builtins.bool
+    """Whether a bias is added."""
     axis: _builtins.int
+    """The axes from this one on are one vector."""
     @_builtins.property
-    def weight_filler(self) -> Global___FillerParameter: ...
+    def weight_filler(self) -> Global___FillerParameter:
+        """How weights are initialized; for training."""
+
     @_builtins.property
-    def bias_filler(self) -> Global___FillerParameter: ...
+    def bias_filler(self) -> Global___FillerParameter:
+        """How the bias is initialized; for training."""
+
     def __init__(
         self,
         *,
@@ -1226,12 +1661,16 @@ Global___InnerProductParameter: _TypeAlias = InnerProductParameter  # noqa: Y015
 
 @_typing.final
 class ConcatParameter(_message.Message):
+    """Of Concat."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONCAT_DIM_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     concat_dim: _builtins.int
+    """The axis, as old files name it."""
     axis: _builtins.int
+    """The axis that blobs are joined on."""
     def __init__(
         self,
         *,
@@ -1248,12 +1687,16 @@ Global___ConcatParameter: _TypeAlias = ConcatParameter  # noqa: Y015
 
 @_typing.final
 class ReLUParameter(_message.Message):
+    """Of ReLU."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NEGATIVE_SLOPE_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     negative_slope: _builtins.float
+    """Factor of what is below 0."""
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     def __init__(
         self,
         *,
@@ -1270,10 +1713,13 @@ Global___ReLUParameter: _TypeAlias = ReLUParameter  # noqa: Y015
 
 @_typing.final
 class DropoutParameter(_message.Message):
+    """Of Dropout, which does nothing in inference."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DROPOUT_RATIO_FIELD_NUMBER: _builtins.int
     dropout_ratio: _builtins.float
+    """Share that is set to 0; for training."""
     def __init__(
         self,
         *,
@@ -1289,12 +1735,16 @@ Global___DropoutParameter: _TypeAlias = DropoutParameter  # noqa: Y015
 
 @_typing.final
 class SoftmaxParameter(_message.Message):
+    """Of Softmax."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ENGINE_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     axis: _builtins.int
+    """The axis whose elements then add up to 1."""
     def __init__(
         self,
         *,
@@ -1311,12 +1761,16 @@ Global___SoftmaxParameter: _TypeAlias = SoftmaxParameter  # noqa: Y015
 
 @_typing.final
 class ArgMaxParameter(_message.Message):
+    """Of ArgMax."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     OUT_MAX_VAL_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     out_max_val: _builtins.bool
+    """Whether the largest values are given, too."""
     top_k: _builtins.int
+    """How many of the largest."""
     def __init__(
         self,
         *,
@@ -1333,14 +1787,19 @@ Global___ArgMaxParameter: _TypeAlias = ArgMaxParameter  # noqa: Y015
 
 @_typing.final
 class BatchNormParameter(_message.Message):
+    """Of upstream's BatchNorm, which has no slope and bias."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     USE_GLOBAL_STATS_FIELD_NUMBER: _builtins.int
     MOVING_AVERAGE_FRACTION_FIELD_NUMBER: _builtins.int
     EPS_FIELD_NUMBER: _builtins.int
     use_global_stats: _builtins.bool
+    """Whether stored statistics are used; absent for inference only."""
     moving_average_fraction: _builtins.float
+    """Share that running statistics keep in each step; for training."""
     eps: _builtins.float
+    """Added to the variance before its root."""
     def __init__(
         self,
         *,
@@ -1358,16 +1817,23 @@ Global___BatchNormParameter: _TypeAlias = BatchNormParameter  # noqa: Y015
 
 @_typing.final
 class BatchReductionParameter(_message.Message):
+    """Of the fork's BatchReduction."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LEVEL_FIELD_NUMBER: _builtins.int
     REDUCTION_PARAM_FIELD_NUMBER: _builtins.int
     POS_FIELD_NUMBER: _builtins.int
     pos: _builtins.bool
+    """Of several levels; does not convert."""
     @_builtins.property
-    def level(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def level(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Levels that are reduced over; only 1, the default, converts."""
+
     @_builtins.property
-    def reduction_param(self) -> Global___ReductionParameter: ...
+    def reduction_param(self) -> Global___ReductionParameter:
+        """How one level is reduced."""
+
     def __init__(
         self,
         *,
@@ -1385,15 +1851,21 @@ Global___BatchReductionParameter: _TypeAlias = BatchReductionParameter  # noqa: 
 
 @_typing.final
 class BiasParameter(_message.Message):
+    """Of Bias: adds a blob, or a stored weight."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AXIS_FIELD_NUMBER: _builtins.int
     NUM_AXES_FIELD_NUMBER: _builtins.int
     FILLER_FIELD_NUMBER: _builtins.int
     axis: _builtins.int
+    """First axis of the bottom that the bias goes along."""
     num_axes: _builtins.int
+    """How many axes a stored bias has; -1 for all from there."""
     @_builtins.property
-    def filler(self) -> Global___FillerParameter: ...
+    def filler(self) -> Global___FillerParameter:
+        """How a stored bias is initialized; for training."""
+
     def __init__(
         self,
         *,
@@ -1411,6 +1883,8 @@ Global___BiasParameter: _TypeAlias = BiasParameter  # noqa: Y015
 
 @_typing.final
 class EltwiseParameter(_message.Message):
+    """Of Eltwise."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _EltwiseOp:
@@ -1420,23 +1894,37 @@ class EltwiseParameter(_message.Message):
     class _EltwiseOpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[EltwiseParameter._EltwiseOp.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         PROD: EltwiseParameter._EltwiseOp.ValueType  # 0
+        """Their product."""
         SUM: EltwiseParameter._EltwiseOp.ValueType  # 1
+        """Their sum, each times its coefficient."""
         MAX: EltwiseParameter._EltwiseOp.ValueType  # 2
+        """The largest."""
         STOCHASTIC_SUM: EltwiseParameter._EltwiseOp.ValueType  # 3
+        """A sum that drops some in training."""
 
-    class EltwiseOp(_EltwiseOp, metaclass=_EltwiseOpEnumTypeWrapper): ...
+    class EltwiseOp(_EltwiseOp, metaclass=_EltwiseOpEnumTypeWrapper):
+        """How elements are joined."""
+
     PROD: EltwiseParameter.EltwiseOp.ValueType  # 0
+    """Their product."""
     SUM: EltwiseParameter.EltwiseOp.ValueType  # 1
+    """Their sum, each times its coefficient."""
     MAX: EltwiseParameter.EltwiseOp.ValueType  # 2
+    """The largest."""
     STOCHASTIC_SUM: EltwiseParameter.EltwiseOp.ValueType  # 3
+    """A sum that drops some in training."""
 
     OPERATION_FIELD_NUMBER: _builtins.int
     COEFF_FIELD_NUMBER: _builtins.int
     STABLE_PROD_GRAD_FIELD_NUMBER: _builtins.int
     operation: Global___EltwiseParameter.EltwiseOp.ValueType
+    """How elements are joined."""
     stable_prod_grad: _builtins.bool
+    """For training."""
     @_builtins.property
-    def coeff(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def coeff(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Coefficients of SUM, one per bottom; without any all are 1."""
+
     def __init__(
         self,
         *,
@@ -1454,14 +1942,19 @@ Global___EltwiseParameter: _TypeAlias = EltwiseParameter  # noqa: Y015
 
 @_typing.final
 class ExpParameter(_message.Message):
+    """Of Exp: base ^ (shift + scale * x)."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BASE_FIELD_NUMBER: _builtins.int
     SCALE_FIELD_NUMBER: _builtins.int
     SHIFT_FIELD_NUMBER: _builtins.int
     base: _builtins.float
+    """The base; -1 is e."""
     scale: _builtins.float
+    """Factor of x."""
     shift: _builtins.float
+    """Added to it."""
     def __init__(
         self,
         *,
@@ -1479,12 +1972,16 @@ Global___ExpParameter: _TypeAlias = ExpParameter  # noqa: Y015
 
 @_typing.final
 class FlattenParameter(_message.Message):
+    """Of Flatten."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AXIS_FIELD_NUMBER: _builtins.int
     END_AXIS_FIELD_NUMBER: _builtins.int
     axis: _builtins.int
+    """First axis of those that become one."""
     end_axis: _builtins.int
+    """Last of them."""
     def __init__(
         self,
         *,
@@ -1501,11 +1998,15 @@ Global___FlattenParameter: _TypeAlias = FlattenParameter  # noqa: Y015
 
 @_typing.final
 class InputParameter(_message.Message):
+    """Of upstream's Input."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SHAPE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def shape(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobShape]: ...
+    def shape(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlobShape]:
+        """Shapes of its tops; one for all, or one each."""
+
     def __init__(
         self,
         *,
@@ -1521,14 +2022,19 @@ Global___InputParameter: _TypeAlias = InputParameter  # noqa: Y015
 
 @_typing.final
 class LogParameter(_message.Message):
+    """Of Log: log_base(shift + scale * x)."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BASE_FIELD_NUMBER: _builtins.int
     SCALE_FIELD_NUMBER: _builtins.int
     SHIFT_FIELD_NUMBER: _builtins.int
     base: _builtins.float
+    """The base; -1 is e."""
     scale: _builtins.float
+    """Factor of x."""
     shift: _builtins.float
+    """Added to it."""
     def __init__(
         self,
         *,
@@ -1546,6 +2052,8 @@ Global___LogParameter: _TypeAlias = LogParameter  # noqa: Y015
 
 @_typing.final
 class LRNParameter(_message.Message):
+    """Of LRN: local response normalization."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _NormRegion:
@@ -1555,11 +2063,17 @@ class LRNParameter(_message.Message):
     class _NormRegionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LRNParameter._NormRegion.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         ACROSS_CHANNELS: LRNParameter._NormRegion.ValueType  # 0
+        """Neighbouring channels."""
         WITHIN_CHANNEL: LRNParameter._NormRegion.ValueType  # 1
+        """A square of one channel."""
 
-    class NormRegion(_NormRegion, metaclass=_NormRegionEnumTypeWrapper): ...
+    class NormRegion(_NormRegion, metaclass=_NormRegionEnumTypeWrapper):
+        """What is summed over."""
+
     ACROSS_CHANNELS: LRNParameter.NormRegion.ValueType  # 0
+    """Neighbouring channels."""
     WITHIN_CHANNEL: LRNParameter.NormRegion.ValueType  # 1
+    """A square of one channel."""
 
     LOCAL_SIZE_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
@@ -1567,10 +2081,15 @@ class LRNParameter(_message.Message):
     NORM_REGION_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
     local_size: _builtins.int
+    """Channels, or side in pixels, that are summed over; odd."""
     alpha: _builtins.float
+    """Factor of the sum."""
     beta: _builtins.float
+    """Exponent."""
     norm_region: Global___LRNParameter.NormRegion.ValueType
+    """What is summed over."""
     k: _builtins.float
+    """Constant term."""
     def __init__(
         self,
         *,
@@ -1590,14 +2109,19 @@ Global___LRNParameter: _TypeAlias = LRNParameter  # noqa: Y015
 
 @_typing.final
 class MVNParameter(_message.Message):
+    """Of MVN: subtracts the mean, divides by the deviation."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NORMALIZE_VARIANCE_FIELD_NUMBER: _builtins.int
     ACROSS_CHANNELS_FIELD_NUMBER: _builtins.int
     EPS_FIELD_NUMBER: _builtins.int
     normalize_variance: _builtins.bool
+    """Whether it divides."""
     across_channels: _builtins.bool
+    """Whether all channels have one mean."""
     eps: _builtins.float
+    """Added to the deviation."""
     def __init__(
         self,
         *,
@@ -1615,14 +2139,19 @@ Global___MVNParameter: _TypeAlias = MVNParameter  # noqa: Y015
 
 @_typing.final
 class PowerParameter(_message.Message):
+    """Of Power: (shift + scale * x) ^ power."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POWER_FIELD_NUMBER: _builtins.int
     SCALE_FIELD_NUMBER: _builtins.int
     SHIFT_FIELD_NUMBER: _builtins.int
     power: _builtins.float
+    """The exponent."""
     scale: _builtins.float
+    """Factor of x."""
     shift: _builtins.float
+    """Added to it."""
     def __init__(
         self,
         *,
@@ -1640,13 +2169,18 @@ Global___PowerParameter: _TypeAlias = PowerParameter  # noqa: Y015
 
 @_typing.final
 class PReLUParameter(_message.Message):
+    """Of PReLU, whose factors below 0 are weights."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FILLER_FIELD_NUMBER: _builtins.int
     CHANNEL_SHARED_FIELD_NUMBER: _builtins.int
     channel_shared: _builtins.bool
+    """Whether all channels share one factor."""
     @_builtins.property
-    def filler(self) -> Global___FillerParameter: ...
+    def filler(self) -> Global___FillerParameter:
+        """How the factors are initialized; for training."""
+
     def __init__(
         self,
         *,
@@ -1663,6 +2197,8 @@ Global___PReLUParameter: _TypeAlias = PReLUParameter  # noqa: Y015
 
 @_typing.final
 class ReductionParameter(_message.Message):
+    """Of Reduction and BatchReduction."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _ReductionOp:
@@ -1672,26 +2208,42 @@ class ReductionParameter(_message.Message):
     class _ReductionOpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ReductionParameter._ReductionOp.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         SUM: ReductionParameter._ReductionOp.ValueType  # 1
+        """Their sum."""
         ASUM: ReductionParameter._ReductionOp.ValueType  # 2
+        """The sum of their magnitudes."""
         SUMSQ: ReductionParameter._ReductionOp.ValueType  # 3
+        """The sum of their squares."""
         MEAN: ReductionParameter._ReductionOp.ValueType  # 4
+        """Their mean."""
         TOPK: ReductionParameter._ReductionOp.ValueType  # 5
+        """The mean of the k largest; of the fork, in BatchReduction."""
 
-    class ReductionOp(_ReductionOp, metaclass=_ReductionOpEnumTypeWrapper): ...
+    class ReductionOp(_ReductionOp, metaclass=_ReductionOpEnumTypeWrapper):
+        """What becomes of the elements."""
+
     SUM: ReductionParameter.ReductionOp.ValueType  # 1
+    """Their sum."""
     ASUM: ReductionParameter.ReductionOp.ValueType  # 2
+    """The sum of their magnitudes."""
     SUMSQ: ReductionParameter.ReductionOp.ValueType  # 3
+    """The sum of their squares."""
     MEAN: ReductionParameter.ReductionOp.ValueType  # 4
+    """Their mean."""
     TOPK: ReductionParameter.ReductionOp.ValueType  # 5
+    """The mean of the k largest; of the fork, in BatchReduction."""
 
     OPERATION_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     COEFF_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
     operation: Global___ReductionParameter.ReductionOp.ValueType
+    """What becomes of the elements."""
     axis: _builtins.int
+    """Reduction: the first axis reduced over. BatchReduction: the only one."""
     coeff: _builtins.float
+    """Factor of the result."""
     k: _builtins.int
+    """How many TOPK takes."""
     def __init__(
         self,
         *,
@@ -1710,15 +2262,21 @@ Global___ReductionParameter: _TypeAlias = ReductionParameter  # noqa: Y015
 
 @_typing.final
 class ReshapeParameter(_message.Message):
+    """Of Reshape."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SHAPE_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     NUM_AXES_FIELD_NUMBER: _builtins.int
     axis: _builtins.int
+    """First axis of those that are replaced."""
     num_axes: _builtins.int
+    """How many are replaced; -1 for all from there."""
     @_builtins.property
-    def shape(self) -> Global___BlobShape: ...
+    def shape(self) -> Global___BlobShape:
+        """The new dimensions; 0 copies one, -1 takes what is left."""
+
     def __init__(
         self,
         *,
@@ -1736,6 +2294,8 @@ Global___ReshapeParameter: _TypeAlias = ReshapeParameter  # noqa: Y015
 
 @_typing.final
 class ScaleParameter(_message.Message):
+    """Of Scale: multiplies by a blob, or by a stored weight."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AXIS_FIELD_NUMBER: _builtins.int
@@ -1744,12 +2304,19 @@ class ScaleParameter(_message.Message):
     BIAS_TERM_FIELD_NUMBER: _builtins.int
     BIAS_FILLER_FIELD_NUMBER: _builtins.int
     axis: _builtins.int
+    """First axis of the bottom that the factor goes along."""
     num_axes: _builtins.int
+    """How many axes a stored factor has; -1 for all from there."""
     bias_term: _builtins.bool
+    """Whether a bias is added afterwards."""
     @_builtins.property
-    def filler(self) -> Global___FillerParameter: ...
+    def filler(self) -> Global___FillerParameter:
+        """How a stored factor is initialized; for training."""
+
     @_builtins.property
-    def bias_filler(self) -> Global___FillerParameter: ...
+    def bias_filler(self) -> Global___FillerParameter:
+        """How the bias is initialized; for training."""
+
     def __init__(
         self,
         *,
@@ -1769,10 +2336,13 @@ Global___ScaleParameter: _TypeAlias = ScaleParameter  # noqa: Y015
 
 @_typing.final
 class SigmoidParameter(_message.Message):
+    """Of Sigmoid."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ENGINE_FIELD_NUMBER: _builtins.int
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     def __init__(
         self,
         *,
@@ -1788,15 +2358,21 @@ Global___SigmoidParameter: _TypeAlias = SigmoidParameter  # noqa: Y015
 
 @_typing.final
 class SliceParameter(_message.Message):
+    """Of Slice: the inverse of Concat."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SLICE_DIM_FIELD_NUMBER: _builtins.int
     SLICE_POINT_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     slice_dim: _builtins.int
+    """The axis, as old files name it."""
     axis: _builtins.int
+    """The axis that is cut."""
     @_builtins.property
-    def slice_point(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def slice_point(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where it is cut; without any, into equal parts."""
+
     def __init__(
         self,
         *,
@@ -1814,6 +2390,8 @@ Global___SliceParameter: _TypeAlias = SliceParameter  # noqa: Y015
 
 @_typing.final
 class SPPParameter(_message.Message):
+    """Of SPP: spatial pyramid pooling."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _PoolMethod:
@@ -1823,20 +2401,31 @@ class SPPParameter(_message.Message):
     class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SPPParameter._PoolMethod.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         MAX: SPPParameter._PoolMethod.ValueType  # 0
+        """The largest."""
         AVE: SPPParameter._PoolMethod.ValueType  # 1
+        """The mean."""
         STOCHASTIC: SPPParameter._PoolMethod.ValueType  # 2
+        """One at random, in training."""
 
-    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper): ...
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper):
+        """What is taken of a window."""
+
     MAX: SPPParameter.PoolMethod.ValueType  # 0
+    """The largest."""
     AVE: SPPParameter.PoolMethod.ValueType  # 1
+    """The mean."""
     STOCHASTIC: SPPParameter.PoolMethod.ValueType  # 2
+    """One at random, in training."""
 
     PYRAMID_HEIGHT_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     pyramid_height: _builtins.int
+    """Levels; level i has 2^i by 2^i windows."""
     pool: Global___SPPParameter.PoolMethod.ValueType
+    """What is taken of a window."""
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     def __init__(
         self,
         *,
@@ -1854,10 +2443,13 @@ Global___SPPParameter: _TypeAlias = SPPParameter  # noqa: Y015
 
 @_typing.final
 class TanHParameter(_message.Message):
+    """Of TanH."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ENGINE_FIELD_NUMBER: _builtins.int
     engine: Global___Engine.ValueType
+    """What computes it in Caffe; changes no result."""
     def __init__(
         self,
         *,
@@ -1873,10 +2465,13 @@ Global___TanHParameter: _TypeAlias = TanHParameter  # noqa: Y015
 
 @_typing.final
 class ThresholdParameter(_message.Message):
+    """Of Threshold: 1 above, else 0."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     THRESHOLD_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
+    """What must be exceeded."""
     def __init__(
         self,
         *,

@@ -30,6 +30,7 @@ class _Modality:
 class _ModalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Modality.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MODALITY_UNSPECIFIED: _Modality.ValueType  # 0
+    """Not said; no model has it."""
     MODALITY_RGB: _Modality.ValueType  # 1
     """One BGR frame."""
     MODALITY_FLOW: _Modality.ValueType  # 2
@@ -39,6 +40,7 @@ class Modality(_Modality, metaclass=_ModalityEnumTypeWrapper):
     """The branch of a two-stream network; says what a snippet is made of."""
 
 MODALITY_UNSPECIFIED: Modality.ValueType  # 0
+"""Not said; no model has it."""
 MODALITY_RGB: Modality.ValueType  # 1
 """One BGR frame."""
 MODALITY_FLOW: Modality.ValueType  # 2
@@ -52,19 +54,25 @@ class _DataType:
 class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DATA_TYPE_UNSPECIFIED: _DataType.ValueType  # 0
+    """Not said; no tensor has it."""
     DATA_TYPE_UINT8: _DataType.ValueType  # 1
+    """Unsigned, 0 to 255, one byte: pixels."""
     DATA_TYPE_FLOAT32: _DataType.ValueType  # 2
+    """IEEE 754 single precision, four bytes."""
     DATA_TYPE_FLOAT16: _DataType.ValueType  # 3
-    """IEEE 754 half precision; in replies only."""
+    """IEEE 754 half precision, two bytes; in replies only."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """Element type of a tensor."""
 
 DATA_TYPE_UNSPECIFIED: DataType.ValueType  # 0
+"""Not said; no tensor has it."""
 DATA_TYPE_UINT8: DataType.ValueType  # 1
+"""Unsigned, 0 to 255, one byte: pixels."""
 DATA_TYPE_FLOAT32: DataType.ValueType  # 2
+"""IEEE 754 single precision, four bytes."""
 DATA_TYPE_FLOAT16: DataType.ValueType  # 3
-"""IEEE 754 half precision; in replies only."""
+"""IEEE 754 half precision, two bytes; in replies only."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 class _Precision:
@@ -74,7 +82,9 @@ class _Precision:
 class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    """Not said; for files that are no graph."""
     PRECISION_FP32: _Precision.ValueType  # 1
+    """Single precision, as Caffe computes."""
     PRECISION_FP16: _Precision.ValueType  # 2
     """Strongly typed FP16, but for the nodes listed in `float_nodes`."""
     PRECISION_INT8: _Precision.ValueType  # 3
@@ -84,7 +94,9 @@ class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
     """Arithmetic of a serving graph. Its inputs and outputs are the same in all of them."""
 
 PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+"""Not said; for files that are no graph."""
 PRECISION_FP32: Precision.ValueType  # 1
+"""Single precision, as Caffe computes."""
 PRECISION_FP16: Precision.ValueType  # 2
 """Strongly typed FP16, but for the nodes listed in `float_nodes`."""
 PRECISION_INT8: Precision.ValueType  # 3
@@ -98,6 +110,7 @@ class _ArtifactKind:
 class _ArtifactKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ArtifactKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ARTIFACT_KIND_UNSPECIFIED: _ArtifactKind.ValueType  # 0
+    """Not said; no file has it."""
     ARTIFACT_KIND_SERVING_ONNX: _ArtifactKind.ValueType  # 1
     """The serving graph: snippets in, fused scores and features out."""
     ARTIFACT_KIND_LABELS: _ArtifactKind.ValueType  # 2
@@ -111,6 +124,7 @@ class ArtifactKind(_ArtifactKind, metaclass=_ArtifactKindEnumTypeWrapper):
     """What a file in the package is for."""
 
 ARTIFACT_KIND_UNSPECIFIED: ArtifactKind.ValueType  # 0
+"""Not said; no file has it."""
 ARTIFACT_KIND_SERVING_ONNX: ArtifactKind.ValueType  # 1
 """The serving graph: snippets in, fused scores and features out."""
 ARTIFACT_KIND_LABELS: ArtifactKind.ValueType  # 2

@@ -595,8 +595,9 @@ class Pair(_message.Message):
     name: _builtins.str
     """The name."""
     rgb_model: _builtins.str
-    """The models, by the modality of their snippets."""
+    """Name of the model that scores its rgb snippets."""
     flow_model: _builtins.str
+    """Name of the model that scores its flow snippets."""
     def __init__(
         self,
         *,
@@ -693,8 +694,9 @@ class GetModelResponse(_message.Message):
     max_group_size: _builtins.int
     """Most snippets in one message."""
     backend: _builtins.str
-    """What runs it, such as onnxruntime or tensorrt, and in which precision."""
+    """What runs it, such as onnxruntime or tensorrt."""
     precision: _model_pb2.Precision.ValueType
+    """The precision in which it runs."""
     shared_memory: _builtins.bool
     """Whether streams can attach shared memory, where client and daemon are on one host."""
     @_builtins.property
