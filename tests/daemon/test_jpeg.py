@@ -155,3 +155,16 @@ def test_decoding_is_done_in_the_pool_while_others_run():
 
     assert ran_meanwhile.is_set()
     assert pixels.error is None
+
+
+def test_at_the_highest_quality_pixels_are_within_the_rounding_of_the_colour_space():
+    pixels = frame()
+    image = compressed(
+        pixels,
+        cv2.IMWRITE_JPEG_QUALITY,
+        100,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    )
+
+    assert np.abs(decoded([image]).astype(int) - pixels).max() <= 3

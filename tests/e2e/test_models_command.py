@@ -20,7 +20,7 @@ async def test_what_a_script_reads_is_enough_to_score(tiny_repository, capsys):
                 info = client.model(model["name"], version=model["version"])
                 yield model, client.score(info, pixels)
 
-    async with running_daemon(tiny_repository) as daemon:
+    async with running_daemon(tiny_repository, backend="onnxruntime") as daemon:
         found = await asyncio.to_thread(lambda: list(list_and_score(daemon.endpoints.grpc)))
 
     assert [model["name"] for model, _ in found] == ["tiny_flow", "tiny_rgb"]
