@@ -7,6 +7,7 @@ between two results; `AsyncClient` pulls it in a task, while results are awaited
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Self
 
 import grpc
@@ -87,7 +88,12 @@ class Client:
         """
         self._target = target
         self._max_in_flight = _require_positive(max_in_flight)
-        self._shares_memory = shared_memory and is_on_this_host(target)
+        self._in_flight = partial(
+            _new_in_flight,
+            target=target,
+            max_in_flight=max_in_flight,
+            shares_memory=shared_memory and is_on_this_host(target),
+        )
         self._deadline_s = deadline_s
         self._models: _Models = {}
         self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
@@ -242,19 +248,6 @@ class Client:
             deadline_s=deadline_s,
         )
 
-    def _in_flight(
-        self, model: ModelInfo, group_size: int, urgency: Urgency, reply: Reply
-    ) -> InFlight:
-        return _new_in_flight(
-            model,
-            self._target,
-            max_in_flight=self._max_in_flight,
-            group_size=group_size,
-            urgency=urgency,
-            reply=reply,
-            shares_memory=self._shares_memory,
-        )
-
     def _list(self) -> snippets_pb2.ListModelsResponse:
         request = snippets_pb2.ListModelsRequest()
         with _client_errors(self._target):
@@ -278,7 +271,12 @@ class AsyncClient:
         """Prepare a connection; arguments and errors are those of `Client`."""
         self._target = target
         self._max_in_flight = _require_positive(max_in_flight)
-        self._shares_memory = shared_memory and is_on_this_host(target)
+        self._in_flight = partial(
+            _new_in_flight,
+            target=target,
+            max_in_flight=max_in_flight,
+            shares_memory=shared_memory and is_on_this_host(target),
+        )
         self._deadline_s = deadline_s
         self._models: _Models = {}
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
@@ -377,19 +375,6 @@ class AsyncClient:
             deadline_s=deadline_s,
         )
 
-    def _in_flight(
-        self, model: ModelInfo, group_size: int, urgency: Urgency, reply: Reply
-    ) -> InFlight:
-        return _new_in_flight(
-            model,
-            self._target,
-            max_in_flight=self._max_in_flight,
-            group_size=group_size,
-            urgency=urgency,
-            reply=reply,
-            shares_memory=self._shares_memory,
-        )
-
     async def _list(self) -> snippets_pb2.ListModelsResponse:
         request = snippets_pb2.ListModelsRequest()
         with _client_errors(self._target):
@@ -408,12 +393,12 @@ def _client_errors(
 
 def _new_in_flight(
     model: ModelInfo,
-    target: str,
-    *,
-    max_in_flight: int,
     group_size: int,
     urgency: Urgency,
     reply: Reply,
+    *,
+    target: str,
+    max_in_flight: int,
     shares_memory: bool,
 ) -> InFlight:
     group_size = _bound_group(group_size, max_in_flight, model)
