@@ -78,6 +78,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=16, help="concurrent streams")
     parser.add_argument("--in-flight", type=int, default=2, help="unanswered snippets per stream")
     parser.add_argument("--crops", type=int, choices=(1, 10), default=1)
+    parser.add_argument(
+        "--shared-memory", action="store_true", help="share pixels instead of sending them"
+    )
     parser.add_argument("--json", type=Path, help="file for the raw numbers")
     return parser.parse_args(argv)
 
@@ -148,7 +151,14 @@ async def run_daemon(
         until = begun + options.seconds
         streams = await asyncio.gather(
             *(
-                one_stream(target, pixels, until, options.in_flight, gaps(rate, options, seed))
+                one_stream(
+                    target,
+                    pixels,
+                    until,
+                    options.in_flight,
+                    gaps(rate, options, seed),
+                    shares=options.shared_memory,
+                )
                 for seed in range(options.streams)
             )
         )
@@ -198,6 +208,8 @@ async def one_stream(
     until: float,
     in_flight: int,
     gaps_s: Iterator[float],
+    *,
+    shares: bool,
 ) -> list[Answer]:
     """Stream snippets until a point in time, with gaps between them."""
     sent: dict[str, float] = {}
@@ -216,7 +228,7 @@ async def one_stream(
     answers = []
     # In an open loop nobody waits for an answer before sending the next snippet.
     window = in_flight if next(gaps_s) == 0.0 else 1_000
-    async with AsyncClient(target, max_in_flight=window) as client:
+    async with AsyncClient(target, max_in_flight=window, shared_memory=shares) as client:
         async for result in client.score_stream(await client.model(MODEL), snippets()):
             if not isinstance(result, SnippetScores):
                 raise result

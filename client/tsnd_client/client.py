@@ -404,7 +404,7 @@ def _new_in_flight(
     group_size = _bound_group(group_size, max_in_flight, model)
     memory = None
     if shares_memory and model.shared_memory:
-        # Results free places in order; a group is filled beside those that are unanswered.
+        # A group is filled beside those that are unanswered.
         memory = make_memory(model.snippet_shape, max_in_flight + group_size)
     return InFlight(
         model, target, group_size=group_size, urgency=urgency, reply=reply, memory=memory

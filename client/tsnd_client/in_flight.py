@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -37,6 +38,13 @@ class StreamEnd:
 
     code: grpc.StatusCode = grpc.StatusCode.OK
     details: str = ""
+
+
+class _Sent(NamedTuple):
+    """A snippet that was sent, and where its pixels are in shared memory, if they are."""
+
+    snippet_id: str
+    offset: int | None
 
 
 class InFlight:
@@ -69,13 +77,13 @@ class InFlight:
         self._reply = reply
         self._offered = memory
         self._attached: SnippetMemory | None = None
-        self._ids: deque[str] = deque()
+        self._sent: deque[_Sent] = deque()
         self._answered = 0
         self._input_ended = False
         self._input_error: BaseException | None = None
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._sent)
 
     def close(self) -> None:
         """Give back the memory that was to be shared."""
@@ -160,13 +168,16 @@ class InFlight:
         """
         if self._input_error is not None:
             raise self._input_error
-        if self._ids or not self._input_ended or end.code is not grpc.StatusCode.OK:
+        if self._sent or not self._input_ended or end.code is not grpc.StatusCode.OK:
             raise self._interruption(end)
 
     def _settle_oldest(self, result: snippets_pb2.SnippetResult) -> StreamResult:
-        if not self._ids:
+        if not self._sent:
             raise BadReply("the daemon sent more results than it was sent snippets")
-        settled = from_result(self._model, self._ids.popleft(), result, self._reply)
+        snippet_id, offset = self._sent.popleft()
+        settled = from_result(self._model, snippet_id, result, self._reply)
+        if offset is not None and self._attached is not None:
+            self._attached.release(offset)
         self._answered += 1
         return settled
 
@@ -193,13 +204,16 @@ class InFlight:
             self._attached = self._offered
 
     def _send(self, request: snippets_pb2.ScoreRequest) -> snippets_pb2.ScoreRequest:
-        self._ids.extend(snippet.id for snippet in request.snippets)
+        self._sent.extend(
+            _Sent(snippet.id, snippet.shared.offset if snippet.HasField("shared") else None)
+            for snippet in request.snippets
+        )
         return request
 
     def _interruption(self, end: StreamEnd) -> ClientError:
         if end.code is grpc.StatusCode.UNAVAILABLE and not self._answered:
             return DaemonUnavailable(self._target, end.details)
-        return StreamInterrupted(end.code, end.details, self._answered, len(self._ids))
+        return StreamInterrupted(end.code, end.details, self._answered, len(self._sent))
 
 
 async def _each(

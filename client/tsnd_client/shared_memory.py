@@ -31,7 +31,11 @@ def is_on_this_host(target: str) -> bool:
 
 
 class SnippetMemory:
-    """Places for the pixels of a stream's snippets, taken in turns."""
+    """Places for the pixels of a stream's snippets.
+
+    The one that was freed last is taken first, so that no more memory is used than what is
+    really in flight.
+    """
 
     def __init__(self, shape: tuple[int, ...], places: int) -> None:
         """Make the memory; the kernel gives it out as it is written to.
@@ -55,18 +59,25 @@ class SnippetMemory:
             os.close(self._fd)
             raise
         self._places = np.frombuffer(mapped, np.uint8).reshape(places, *shape)
-        self._next = 0
+        self._free = list(range(places))[::-1]
         self._place_bytes = size // places
         self.where = snippets_pb2.SharedMemory(
             key=name, byte_size=size, process_id=os.getpid(), descriptor=self._fd
         )
 
     def put(self, pixels: npt.NDArray[np.uint8]) -> int:
-        """Copy a snippet's pixels to the next place; returns where it begins, bytes."""
-        place = self._next
-        self._next = (place + 1) % len(self._places)
+        """Copy a snippet's pixels to a free place; returns where it begins, bytes.
+
+        Raises:
+            IndexError: All places are taken.
+        """
+        place = self._free.pop()
         np.copyto(self._places[place], pixels)
         return place * self._place_bytes
+
+    def release(self, offset: int) -> None:
+        """Free the place that begins at an offset: its snippet is answered."""
+        self._free.append(offset // self._place_bytes)
 
     def close(self) -> None:
         """Give it back; a daemon that still reads in it keeps it until then."""

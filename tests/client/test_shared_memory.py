@@ -37,12 +37,35 @@ def in_flight(rgb_model, memory):
     return InFlight(rgb_model, "host:1", memory=memory)
 
 
-def test_places_are_taken_in_turns_and_hold_the_pixels(memory):
-    offsets = [memory.put(frame) for frame in FRAMES[:4]]
+def test_places_hold_the_pixels_until_they_are_released_and_the_last_is_taken_first(memory):
+    offsets = [memory.put(frame) for frame in FRAMES[:3]]
+    with pytest.raises(IndexError):
+        memory.put(FRAMES[3])
+    memory.release(0)
+    memory.release(SIZE)
+
+    offsets.append(memory.put(FRAMES[3]))
 
     content = os.pread(memory.where.descriptor, 3 * SIZE, 0)
-    assert offsets == [0, SIZE, 2 * SIZE, 0]
-    assert content == FRAMES[[3, 1, 2]].tobytes()
+    assert offsets == [0, SIZE, 2 * SIZE, SIZE]
+    assert content == FRAMES[[0, 3, 2]].tobytes()
+
+
+def test_a_stream_uses_no_more_places_than_it_has_in_flight(in_flight, memory):
+    requests = in_flight.requests([(str(i), frame) for i, frame in enumerate(FRAMES)])
+    next(requests)
+    list(in_flight.settle(accepted()))
+
+    offsets = []
+    for request in requests:
+        (snippet,) = request.snippets
+        offsets.append(snippet.shared.offset)
+        sent = snippets_pb2.Snippet()
+        sent.CopyFrom(snippet)
+        sent.raw = FRAMES[0].tobytes()
+        list(in_flight.settle(message(good(sent))))
+
+    assert offsets == [0] * len(FRAMES)
 
 
 def test_the_memory_says_where_it_is(memory):
