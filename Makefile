@@ -15,7 +15,7 @@ PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-precision serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-precision bench-smoke serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -132,6 +132,9 @@ bench: $(INSTALLED) ## measure the daemon against the bare engine
 
 bench-cpu: $(INSTALLED) ## measure what a snippet costs the daemon beside a bare gRPC echo
 	@$(BIN)/python -m benchmarks.server_cpu
+
+bench-smoke: $(INSTALLED) ## hold what the daemon costs and delivers to benchmarks/bounds.toml (under 3 minutes)
+	@$(BIN)/python -m benchmarks.smoke
 
 bench-payloads: $(INSTALLED) ## measure what a snippet costs the daemon raw, in shared memory and as JPEG
 	@$(BIN)/python -m benchmarks.payloads

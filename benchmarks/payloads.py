@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 from grpc import aio
 
+from benchmarks import server_cpu
 from benchmarks.machine import machine_line
 from benchmarks.server_cpu import (
     BIN,
-    LOADS,
     MODEL,
     UNLIMITED,
     WARM_UP_TURNS,
@@ -47,7 +47,7 @@ HEIGHT, WIDTH = 256, 340
 SIZE = HEIGHT * WIDTH * 3
 DECODINGS = 200
 
-ALL_LOADS = {**LOADS, "in groups of 16": Load(4, 16, 2)}
+LOADS = {**server_cpu.LOADS, "in groups of 16": Load(4, 16, 2)}
 
 Costs = dict[tuple[str, str], list[float]]
 """Processor time per snippet, milliseconds, turn by turn; by payload and load."""
@@ -62,17 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=20, help="turns of each payload")
     parser.add_argument("--snippets", type=int, default=800, help="in each turn")
     options = parser.parse_args(argv)
-    frame = natural_frame()
-    jpeg = cv2.imencode(".jpg", frame)[1].tobytes()
-    payloads: dict[str, Payload] = {
-        "raw": lambda _: snippet(raw=frame.tobytes()),
-        "shared": lambda place: snippet(shared=snippets_pb2.SharedRange(offset=place * SIZE)),
-        "jpeg": lambda _: snippet(jpeg=snippets_pb2.JpegImages(images=[jpeg])),
-    }
     with tempfile.TemporaryDirectory() as folder, shared_memory() as memory:
         repository = build_model(Path(folder), height=HEIGHT, width=WIDTH)
-        costs = asyncio.run(measure(repository, payloads, memory, options))
-    report(costs, options, jpeg)
+        costs = asyncio.run(measure(repository, PAYLOADS, memory, options, LOADS))
+    report(costs, options)
     return 0
 
 
@@ -95,11 +88,20 @@ def snippet(**payload: Any) -> snippets_pb2.Snippet:  # noqa: ANN401 - one of th
     )
 
 
+FRAME = natural_frame()
+JPEG = cv2.imencode(".jpg", FRAME)[1].tobytes()
+PAYLOADS: dict[str, Payload] = {
+    "raw": lambda _: snippet(raw=FRAME.tobytes()),
+    "shared": lambda place: snippet(shared=snippets_pb2.SharedRange(offset=place * SIZE)),
+    "jpeg": lambda _: snippet(jpeg=snippets_pb2.JpegImages(images=[JPEG])),
+}
+
+
 @contextmanager
 def shared_memory() -> Iterator[snippets_pb2.SharedMemory]:
     """Make memory with room for the largest group; yields what says where it is."""
     name = f"tsnd-bench-{secrets.token_hex(16)}"
-    size = SIZE * max(load.group for load in ALL_LOADS.values())
+    size = SIZE * max(load.group for load in LOADS.values())
     fd = os.memfd_create(name, os.MFD_ALLOW_SEALING)
     try:
         os.write(fd, bytes(size))
@@ -116,6 +118,7 @@ async def measure(
     payloads: dict[str, Payload],
     memory: snippets_pb2.SharedMemory,
     options: argparse.Namespace,
+    loads: dict[str, Load],
 ) -> Costs:
     """Send all payloads in turns, so that a drifting machine hits all."""
     costs: Costs = {}
@@ -124,7 +127,7 @@ async def measure(
         "--backend", "synthetic", "--log-level", "WARNING",
     )  # fmt: skip
     async with process(*tsnd) as (pid, target):
-        for how, load in ALL_LOADS.items():
+        for how, load in loads.items():
             for turn in range(options.turns + WARM_UP_TURNS):
                 for name, payload in payloads.items():
                     before_s = cpu_s(pid)
@@ -164,21 +167,21 @@ def decoding_ms(jpeg: bytes) -> float:
     return (time.thread_time() - begun_s) / DECODINGS * 1e3
 
 
-def report(costs: Costs, options: argparse.Namespace, jpeg: bytes) -> None:
+def report(costs: Costs, options: argparse.Namespace) -> None:
     """Print medians, and the ratios to raw turn by turn."""
     print(machine_line())
     print(
         f"daemon's processor time per snippet of {WIDTH} x {HEIGHT} ({SIZE // 1000} KB raw, "
-        f"{len(jpeg) // 1000} KB as JPEG), ms; median\n(quartiles) of {options.turns} turns of "
+        f"{len(JPEG) // 1000} KB as JPEG), ms; median\n(quartiles) of {options.turns} turns of "
         f"{options.snippets} snippets\n"
     )
     print(f"{'':<16}{'raw':>22}{'shared memory':>22}{'jpeg':>22}{'shared / raw':>22}")
-    for how in ALL_LOADS:
+    for how in LOADS:
         raw, shared, as_jpeg = (costs[name, how] for name in ("raw", "shared", "jpeg"))
         ratios = [b / a for a, b in zip(raw, shared, strict=True)]
         cells = [spread(values) for values in (raw, shared, as_jpeg, ratios)]
         print(f"{how:<16}" + "".join(f"{cell:>22}" for cell in cells))
-    print(f"\ndecoding alone: {decoding_ms(jpeg):.3f} ms of one core a frame")
+    print(f"\ndecoding alone: {decoding_ms(JPEG):.3f} ms of one core a frame")
 
 
 if __name__ == "__main__":

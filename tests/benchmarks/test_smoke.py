@@ -1,0 +1,56 @@
+import math
+
+import pytest
+
+from benchmarks.smoke import BOUNDS, Bound, judge, quotients, read_bounds
+
+STEADY = [0.99, 1.0, 1.01, 1.0] * 4
+
+
+def test_a_median_within_its_bound_holds():
+    assert judge(STEADY, Bound("cost", most=1.0)).holds
+    assert judge(STEADY, Bound("share", least=1.0)).holds
+
+
+def test_a_median_beyond_its_bound_fails():
+    assert not judge(STEADY, Bound("cost", most=0.9)).holds
+    assert not judge(STEADY, Bound("share", least=1.1)).holds
+
+
+def test_noise_of_the_run_itself_excuses_what_lies_within_it():
+    noisy = [0.7, 0.9, 1.1, 1.3] * 4
+
+    assert judge(noisy, Bound("cost", most=0.95)).holds
+    assert not judge(noisy, Bound("cost", most=0.7)).holds
+
+
+def test_single_bad_turns_neither_fail_nor_excuse():
+    assert judge([*STEADY, 9.0], Bound("cost", most=1.0)).holds
+    assert not judge([*STEADY, 9.0], Bound("cost", most=0.95)).holds
+
+
+def test_more_turns_leave_less_noise():
+    few, many = judge(STEADY[:4], Bound("")), judge(STEADY * 4, Bound(""))
+
+    assert many.noise < few.noise
+
+
+def test_turns_are_divided_one_by_one():
+    assert quotients([2.0, 6.0], [1.0, 2.0]) == [2.0, 3.0]
+
+
+def test_each_committed_bound_limits_something_and_says_what():
+    bounds = read_bounds(BOUNDS)
+
+    assert set(bounds) == {"singly", "in groups of 8", "shared memory", "delivered"}
+    for bound in bounds.values():
+        assert bound.what
+        assert math.isfinite(bound.most) != math.isfinite(bound.least)
+
+
+def test_a_bound_with_a_field_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "bounds.toml"
+    path.write_text('[singly]\nwhat = "cost"\nmaximum = 1\n')
+
+    with pytest.raises(TypeError, match="maximum"):
+        read_bounds(path)
