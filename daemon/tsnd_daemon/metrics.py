@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tsnd_daemon.errors import RequestError
+from tsnd_daemon.model_statistics import ModelStatistics
 from tsnd_daemon.sample_histogram import SampleHistogram, Seconds
 
 _SECONDS = (
@@ -36,7 +37,9 @@ class Metrics:
             ["code"],
             registry=registry,
         )
-        self.streams = Gauge("tsnd_streams", "Open ScoreStream calls.", registry=registry)
+        self.streams = Gauge(
+            "tsnd_streams", "Open streams, of snippets or of requests.", registry=registry
+        )
         self.pending = Gauge(
             "tsnd_pending_snippets",
             "Snippets accepted and not yet executing.",
@@ -89,11 +92,16 @@ class Metrics:
 
 
 class ModelMetrics:
-    """What one model reports; looked up once, for a look-up costs more than a count."""
+    """What one model reports; looked up once, for a look-up costs more than a count.
+
+    Attributes:
+        statistics: The same and more, in exact numbers, from when it was loaded.
+    """
 
     def __init__(self, metrics: Metrics, labels: tuple[str, str]) -> None:
         self._metrics = metrics
         self._labels = labels
+        self.statistics = ModelStatistics()
         self.pending = metrics.pending.labels(*labels)
         self._executions = metrics.executions.labels(*labels)
         self._inferences = metrics.inferences.labels(*labels)

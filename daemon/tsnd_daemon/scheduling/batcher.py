@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from tsnd_daemon.errors import ExecutionFailed, ExecutorLost, ModelLost
+from tsnd_daemon.errors import ExecutionFailed, ExecutorLost, ModelLost, RequestError
 from tsnd_daemon.metrics import ModelMetrics
 from tsnd_daemon.scheduling.decide import Close, Wait, decide
 from tsnd_daemon.scheduling.device_share import Device, Share
@@ -59,7 +59,8 @@ class Batcher:
         self._metrics = metrics
         self._execution_timeout_s = execution_timeout_s
         self._clock = clock
-        self._room = WaitingRoom(model, policy, clock)
+        self._statistics = metrics.statistics
+        self._room = WaitingRoom(model, policy, clock, self._statistics.fail)
         self._lanes = Lanes(runners)
         # To look at the queue for each snippet would cost more than the snippet does.
         self._notable_sizes = {1, policy.max_batch_size, *policy.preferred_batch_sizes}
@@ -244,7 +245,7 @@ class Batcher:
             self._refuse_failed(batch)
             self._share.give_back(0)
         for waiting in self._room.take(len(self._room)):
-            refuse(waiting, self._model_lost(waiting.snippet))
+            self._refuse(waiting, self._model_lost(waiting.snippet))
         self._idle.set()
         self._share.leave()
 
@@ -254,13 +255,18 @@ class Batcher:
 
     def _refuse_failed(self, batch: Batch) -> None:
         for waiting in batch:
-            refuse(
+            self._refuse(
                 waiting,
                 ExecutionFailed(
                     f"snippet {waiting.snippet.id!r}: the execution of model {self._model!r} "
                     "failed; the daemon's log has the reason."
                 ),
             )
+
+    def _refuse(self, waiting: Waiting, error: RequestError) -> None:
+        """Answer a snippet with an error, unless it is answered."""
+        if refuse(waiting, error):
+            self._statistics.fail.add(self._clock() - waiting.enqueued_ns)
 
     def _model_lost(self, snippet: Snippet) -> ModelLost:
         return ModelLost(
@@ -274,16 +280,29 @@ class Batcher:
         if any(len(rows) != size for rows in execution.outputs.values()):
             raise ValueError(f"the executor was to give {size} rows of each output")
         self._room.note(execution, size)
-        arrived_ns = np.array([waiting.enqueued_ns for waiting in batch])
+        each_arrived_ns = [waiting.enqueued_ns for waiting in batch]
+        arrived_ns = np.array(each_arrived_ns)
         self._metrics.note_execution(
             compute_s=(end_ns - start_ns) / 1e9,
             queue_s=(start_ns - arrived_ns) / 1e9,
             durations_s=(end_ns - arrived_ns) / 1e9,
         )
+        without_scores = list[Waiting]()
         for row, waiting in enumerate(batch):
             if (error := waiting.snippet.error) is not None:
-                refuse(waiting, error)
-            elif not waiting.scores.done():
+                self._refuse(waiting, error)
+                without_scores.append(waiting)
+            elif waiting.scores.done():  # withdrawn
+                without_scores.append(waiting)
+            else:
                 queue_ns = max(0, start_ns - waiting.enqueued_ns)
                 waiting.scores.set_result(Scores(execution, row, queue_ns, size))
+        # Python adds up a few numbers faster than NumPy does.
+        all_arrived_ns = sum(each_arrived_ns)
+        self._statistics.note_execution(
+            size, compute_ns=end_ns - start_ns, queue_ns=size * start_ns - all_arrived_ns
+        )
+        self._statistics.success.add(size * end_ns - all_arrived_ns, size)
+        for waiting in without_scores:
+            self._statistics.success.add(waiting.enqueued_ns - end_ns, -1)
         return end_ns - start_ns

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from tsnd_daemon.errors import DeadlineExpired, QueueFull, RequestError
+from tsnd_daemon.model_statistics import Tally
 from tsnd_daemon.scheduling.fair_queue import FairQueue
 from tsnd_daemon.settings import BatchPolicy
 from tsnd_daemon.snippets import Execution, Scores, Snippet
@@ -37,17 +38,25 @@ class Waiting:
 class WaitingRoom:
     """The snippets of one model that wait."""
 
-    def __init__(self, model: str, policy: BatchPolicy, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        model: str,
+        policy: BatchPolicy,
+        clock: Callable[[], int],
+        fail: Tally,
+    ) -> None:
         """Make an empty one.
 
         Args:
             model: The model's name, for messages.
             policy: Bounds.
             clock: Monotonic nanoseconds.
+            fail: Where snippets are counted that it refuses.
         """
         self._model = model
         self._policy = policy
         self._clock = clock
+        self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._queue: FairQueue[Waiting] = FairQueue(policy.stream_quantum)
         self._deadlines: list[tuple[int, int, Waiting]] = []
@@ -113,6 +122,7 @@ class WaitingRoom:
             heapq.heappop(self._deadlines)
             if self.remove(waiting):
                 waited_ms = (now_ns - waiting.enqueued_ns) / 1e6
+                self._fail.add(now_ns - waiting.enqueued_ns)
                 refuse(
                     waiting,
                     DeadlineExpired(
@@ -135,6 +145,7 @@ class WaitingRoom:
             f"model {self._model!r} has {len(self._queue)} snippets waiting, its bound "
             "(max_queue_size)"
         )
+        self._fail.add(0 if shed is None else self._clock() - shed.enqueued_ns)
         if shed is None:
             raise QueueFull(
                 f"snippet {newcomer.id!r}: {full}. Send fewer at once, or try again later.",
@@ -174,7 +185,9 @@ class _Pace:
         self._end_ns = max(self._end_ns, execution.end_ns)
 
 
-def refuse(waiting: Waiting, error: RequestError) -> None:
-    """Answer a snippet with an error, unless it is answered."""
-    if not waiting.scores.done():
-        waiting.scores.set_exception(error)
+def refuse(waiting: Waiting, error: RequestError) -> bool:
+    """Answer a snippet with an error, unless it is answered; returns whether that was needed."""
+    if waiting.scores.done():
+        return False
+    waiting.scores.set_exception(error)
+    return True

@@ -14,6 +14,7 @@ from tsnd_daemon.backends.choice import precision_name
 from tsnd_daemon.errors import PackageError
 from tsnd_daemon.executors.base import ExecutorFactory, ExecutorThread
 from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.model_statistics import ModelStatistics
 from tsnd_daemon.model_store import Model
 from tsnd_daemon.scheduling.batcher import Batcher
 from tsnd_daemon.scheduling.device_share import Device
@@ -37,14 +38,21 @@ class ServedModel:
         contract: Checks its snippets.
         writers: Write its scores.
         batcher: Takes its snippets.
-        max_batch_size: Most snippets in one execution.
+        policy: Bounds of its batches.
+        statistics: What has become of its snippets.
     """
 
     model: Model
     contract: SnippetContract
     writers: ScoreWriters
     batcher: Batcher
-    max_batch_size: int
+    policy: BatchPolicy
+    statistics: ModelStatistics
+
+    @property
+    def max_batch_size(self) -> int:
+        """Most snippets in one execution."""
+        return self.policy.max_batch_size
 
     @property
     def manifest(self) -> pb.ModelManifest:
@@ -119,7 +127,8 @@ async def serve_model(
             SnippetContract(manifest),
             ScoreWriters(manifest),
             batcher,
-            options.policy.max_batch_size,
+            options.policy,
+            reported.statistics,
         )
 
 
