@@ -2,6 +2,7 @@
 
     DaemonError
     ├── RequestError          answered to the client, and only to it
+    │   ├── InvalidRequest    INVALID_ARGUMENT    a message that asks for what cannot be
     │   ├── InvalidSnippet    INVALID_ARGUMENT    does not fit its model
     │   ├── RegionRefused     INVALID_ARGUMENT    shared memory that cannot be used
     │   ├── ModelNotFound     NOT_FOUND           no such model or version here
@@ -10,7 +11,8 @@
     │   ├── Draining          UNAVAILABLE         the daemon is about to stop
     │   ├── ModelLost         UNAVAILABLE         its executor is gone
     │   ├── ExecutionFailed   INTERNAL            the batch failed; details are in the log
-    │   └── ControlRefused    FAILED_PRECONDITION models cannot be changed so
+    │   ├── ControlRefused    FAILED_PRECONDITION models cannot be changed so
+    │   └── NotSupported      UNIMPLEMENTED       a call of a protocol that is not answered here
     ├── StartError            ends the start with exit status 2
     │   ├── SettingsError     a setting that is wrong or does not fit the others
     │   ├── PackageError      a model package that cannot be served
@@ -34,6 +36,12 @@ class RequestError(DaemonError):
     """A request that is refused or failed; carries the status that the client gets."""
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+
+
+class InvalidRequest(RequestError):
+    """A message that asks for something which cannot be."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class InvalidSnippet(RequestError):
@@ -90,6 +98,12 @@ class ControlRefused(RequestError):
     """A change of models that is not allowed or failed; what was served goes on."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class NotSupported(RequestError):
+    """A call of a protocol that is spoken here only in part."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class ExecutionFailed(RequestError):

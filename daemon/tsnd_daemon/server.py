@@ -25,7 +25,18 @@ from tsnd_daemon.errors import AddressError, ExecutorLost, SettingsError, StartE
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_package
 from tsnd_daemon.services.control import ModelControlService
-from tsnd_daemon.services.errors_to_status import CONTROL_SERVICE, SNIPPET_SERVICE, ErrorsToStatus
+from tsnd_daemon.services.errors_to_status import (
+    KSERVE_SERVICE,
+    OUR_SERVICES,
+    SNIPPET_SERVICE,
+    ErrorsToStatus,
+)
+from tsnd_daemon.services.kserve import service as kserve
+from tsnd_daemon.services.kserve.infer import Inference
+from tsnd_daemon.services.kserve.inputs import InputReader
+from tsnd_daemon.services.kserve.regions import Regions
+from tsnd_daemon.services.kserve.repository import RepositoryCalls
+from tsnd_daemon.services.open_calls import OpenCalls
 from tsnd_daemon.services.snippets import SnippetService, add_to_server
 from tsnd_daemon.serving.pool import ModelPool, PoolOptions
 from tsnd_daemon.serving.served_model import MakeExecutors, ServingOptions
@@ -153,34 +164,29 @@ class Server:
     ) -> None:
         """Start, wait for `stop`, drain."""
         settings = self._settings
-        service = SnippetService(
-            pool.catalogue,
-            metrics,
-            decoders=decoders,
-            regions=RegionOpener(
-                max_regions=settings.max_shared_memory_regions,
-                max_region_bytes=settings.max_shared_memory_region_bytes,
-            ),
-            max_in_flight_per_stream=settings.max_in_flight_per_stream,
-            max_group_size=settings.max_group_size,
+        calls = OpenCalls()
+        opener = RegionOpener(
+            max_regions=settings.max_shared_memory_regions,
+            max_region_bytes=settings.max_shared_memory_region_bytes,
         )
+        regions = Regions(opener)
         self._check_model_names(pool)
         largest = max(model.contract.size_bytes for model in pool.catalogue.served())
         pool.refuse_larger(largest)
         bound = _message_bound(largest, settings.max_group_size)
         server, port = _bind(settings.host, settings.port, metrics, bound)
-        is_explicit = settings.model_control == "explicit"
-        add_to_server(service, server)
+        add_to_server(self._snippets(pool, metrics, calls, decoders, opener), server)
+        kserve.add_to_server(self._kserve(pool, metrics, calls, decoders, regions), server)
         control_pb2_grpc.add_ModelControlServiceServicer_to_server(
-            ModelControlService(pool if is_explicit else None), server
+            ModelControlService(pool if self._is_explicit else None), server
         )
         health_service = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-        names = (SNIPPET_SERVICE, CONTROL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*OUR_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         try:
             await server.start()
-            for name in ("", SNIPPET_SERVICE):
+            for name in ("", SNIPPET_SERVICE, KSERVE_SERVICE):
                 await health_service.set(name, health_pb2.HealthCheckResponse.SERVING)
             models = tuple(dict.fromkeys(model.manifest.name for model in pool.catalogue.served()))
             on_ready(Endpoints(_joined(settings.host, port), f"http://{door}/metrics", models))
@@ -189,13 +195,55 @@ class Server:
             await health_service.enter_graceful_shutdown()
             try:
                 async with asyncio.timeout(settings.drain_grace_s):
-                    if await service.drain():
+                    if await calls.drain():
                         await asyncio.sleep(_LINGER_S)
             except TimeoutError:
                 logger.warning("drain_grace_s is over; what is left is cut off")
                 pool.cut_off()
         finally:
             await server.stop(None)
+            regions.clear()
+
+    @property
+    def _is_explicit(self) -> bool:
+        return self._settings.model_control == "explicit"
+
+    def _snippets(
+        self,
+        pool: ModelPool,
+        metrics: Metrics,
+        calls: OpenCalls,
+        decoders: Executor,
+        opener: RegionOpener,
+    ) -> SnippetService:
+        return SnippetService(
+            pool.catalogue,
+            metrics,
+            calls,
+            decoders=decoders,
+            regions=opener,
+            max_in_flight_per_stream=self._settings.max_in_flight_per_stream,
+            max_group_size=self._settings.max_group_size,
+        )
+
+    def _kserve(
+        self,
+        pool: ModelPool,
+        metrics: Metrics,
+        calls: OpenCalls,
+        decoders: Executor,
+        regions: Regions,
+    ) -> kserve.KServeService:
+        settings = self._settings
+        inputs = InputReader(regions, decoders, settings.max_group_size)
+        return kserve.KServeService(
+            Inference(pool.catalogue, calls, inputs),
+            RepositoryCalls(pool, may_change=self._is_explicit),
+            metrics,
+            kserve.KServeOptions(
+                settings.max_in_flight_per_stream, version_policy=settings.version_policy_of
+            ),
+        )
 
     def _check_model_names(self, pool: ModelPool) -> None:
         """Refuse settings for models that there are not, unless they may come."""

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -165,7 +166,11 @@ def _check_range(key: str, byte_size: int, offset: int, size: int) -> None:
 
 
 class RegionOpener:
-    """Opens regions, and only so many and so large ones at a time."""
+    """Opens regions, and only so many and so large ones at a time.
+
+    Attributes:
+        make_room: Called when as many are open as may be; lets go of what it can spare.
+    """
 
     def __init__(self, *, max_regions: int, max_region_bytes: int, folder: Path = FOLDER) -> None:
         """Set the bounds.
@@ -179,6 +184,7 @@ class RegionOpener:
         self._max_bytes = max_region_bytes
         self._folder = folder
         self._open: weakref.WeakSet[Region | SealedRegion] = weakref.WeakSet()
+        self.make_room: Callable[[], None] = _keep_all
 
     def __len__(self) -> int:
         return len(self._open)
@@ -187,6 +193,11 @@ class RegionOpener:
     def is_on(self) -> bool:
         """Whether any may be opened."""
         return self._max_regions > 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many regions are open as may be."""
+        return len(self._open) >= self._max_regions
 
     def open(self, key: str, *, byte_size: int, offset: int = 0) -> Region:
         """Open a shared memory object for reading.
@@ -258,7 +269,9 @@ class RegionOpener:
                 f"shared memory {shown!r} of {byte_size} bytes: from 1 to {self._max_bytes} are "
                 "allowed (max_shared_memory_region_bytes)."
             )
-        if len(self._open) >= self._max_regions:
+        if self.is_full:
+            self.make_room()
+        if self.is_full:
             raise RegionRefused(
                 f"shared memory {shown!r}: {len(self._open)} regions are open, as many as may be "
                 "(max_shared_memory_regions). Unregister some, or send pixels in the message."
@@ -274,6 +287,10 @@ class RegionOpener:
                 "must be on one host, see the same /dev/shm, and run as the same user or the "
                 "object must be readable for all."
             ) from err
+
+
+def _keep_all() -> None:
+    """Make no room."""
 
 
 def _open_descriptor(key: str, process_id: int, descriptor: int) -> int:

@@ -4,7 +4,7 @@ After this room nothing is checked again.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -42,11 +42,30 @@ class SnippetContract:
 
     def __init__(self, manifest: model_pb2.ModelManifest) -> None:
         self.model = manifest.name
+        self.input = manifest.input.name
         self.modality = manifest.modality
         self.shape = tuple(manifest.input.shape)
         self._shape = list(self.shape)
         self.size_bytes = math.prod(self.shape)
         self._jpeg = JpegLayout(manifest.modality, self.shape)
+
+    @property
+    def jpeg_counts(self) -> tuple[int, ...]:
+        """How many JPEG images a snippet may be made of."""
+        return self._jpeg.counts
+
+    def to_jpeg(self, name: str, images: Sequence[bytes], decoders: Executor) -> Stored:
+        """Turn JPEG images into a snippet's pixels, which are decoded when its batch runs.
+
+        Args:
+            name: The snippet's, for messages.
+            images: One file each.
+            decoders: Where they are decoded.
+
+        Raises:
+            InvalidSnippet: When they do not fit.
+        """
+        return JpegPixels(name, images, self._jpeg, decoders)
 
     def validate(
         self, message: snippets_pb2.Snippet, raw: memoryview | bytes | None, sources: Sources
@@ -89,7 +108,7 @@ class SnippetContract:
 
     def _stored(self, message: snippets_pb2.Snippet, sources: Sources) -> Pixels | Stored:
         if message.HasField("jpeg"):
-            return JpegPixels(message.id, message.jpeg.images, self._jpeg, sources.decoders)
+            return self.to_jpeg(message.id, message.jpeg.images, sources.decoders)
         if not message.HasField("shared"):
             raise InvalidSnippet(
                 f"snippet {message.id!r} has no pixels: set raw to {self.size_bytes} bytes, or "

@@ -40,23 +40,45 @@ class ModelControlService(control_pb2_grpc.ModelControlServiceServicer):
         self, request: control_pb2.LoadModelRequest, _context: Context
     ) -> control_pb2.LoadModelResponse:
         """Load, reload or update one model."""
-        try:
-            versions = await self._allowed().load(request.name)
-        except StartError as err:
-            logger.error("LoadModel %.128r: %s What was served of it goes on.", request.name, err)
-            raise ControlRefused(f"What was served of it goes on: {err}") from err
+        versions = await load(self._control, request.name)
         return control_pb2.LoadModelResponse(versions=versions)
 
     async def UnloadModel(
         self, request: control_pb2.UnloadModelRequest, _context: Context
     ) -> control_pb2.UnloadModelResponse:
         """Stop serving one model."""
-        await self._allowed().unload(request.name)
+        await unload(self._control, request.name)
         return control_pb2.UnloadModelResponse()
 
-    def _allowed(self) -> Control:
-        if self._control is None:
-            raise ControlRefused(
-                "models are not changed by calls here: start tsnd with --model-control explicit."
-            )
-        return self._control
+
+async def load(control: Control | None, name: str) -> list[int]:
+    """Bring a model in line with its folder, for whichever service was asked.
+
+    Args:
+        control: Changes models; None when that is not allowed.
+        name: The model's, from a client.
+
+    Returns:
+        The versions that are served then.
+
+    Raises:
+        RequestError: When it is not allowed, there is no such model, or it cannot be served.
+    """
+    try:
+        return await _allowed(control).load(name)
+    except StartError as err:
+        logger.error("loading model %.128r: %s What was served of it goes on.", name, err)
+        raise ControlRefused(f"What was served of it goes on: {err}") from err
+
+
+async def unload(control: Control | None, name: str) -> None:
+    """Stop serving a model; as `load`."""
+    await _allowed(control).unload(name)
+
+
+def _allowed(control: Control | None) -> Control:
+    if control is None:
+        raise ControlRefused(
+            "models are not changed by calls here: start tsnd with --model-control explicit."
+        )
+    return control

@@ -14,6 +14,8 @@ from tsnd_daemon.services.messages import error_details, error_message
 
 SNIPPET_SERVICE = "tsnd.v1.SnippetService"
 CONTROL_SERVICE = "tsnd.v1.ModelControlService"
+KSERVE_SERVICE = "inference.GRPCInferenceService"
+OUR_SERVICES = (SNIPPET_SERVICE, CONTROL_SERVICE, KSERVE_SERVICE)
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class ErrorsToStatus(aio.ServerInterceptor):
         """Wrap the handler of a call, if it is one of ours."""
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.lstrip("/").partition("/")
-        if handler is None or service not in (SNIPPET_SERVICE, CONTROL_SERVICE):
+        if handler is None or service not in OUR_SERVICES:
             return handler
         coders = (handler.request_deserializer, handler.response_serializer)
         behavior: Any

@@ -1,9 +1,7 @@
 """The snippet service: accepts snippets, awaits their scores, replies in order."""
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from typing import Any
 
@@ -11,11 +9,13 @@ import grpc
 from grpc import aio
 
 from tsnd.v1 import model_pb2, snippets_pb2, snippets_pb2_grpc
-from tsnd_daemon.errors import Draining, InvalidSnippet, RegionRefused
+from tsnd_daemon.errors import InvalidSnippet, RegionRefused
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.scheduling.fair_queue import PRIORITIES
 from tsnd_daemon.scheduling.waiting_room import NORMAL
+from tsnd_daemon.services.deadlines import deadline_of, earlier
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
+from tsnd_daemon.services.open_calls import OpenCalls
 from tsnd_daemon.services.score_stream import Accept, Accepted, Context, ScoreStream
 from tsnd_daemon.serving.catalogue import Catalogue
 from tsnd_daemon.shared_memory import PixelSource, RegionOpener
@@ -31,6 +31,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         self,
         catalogue: Catalogue,
         metrics: Metrics,
+        calls: OpenCalls,
         *,
         decoders: Executor,
         regions: RegionOpener,
@@ -42,6 +43,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         Args:
             catalogue: Where they are found.
             metrics: Where it reports.
+            calls: Where its calls are counted, together with those of other services.
             decoders: Decode JPEG.
             regions: Opens shared memory for streams.
             max_in_flight_per_stream: Unanswered snippets with which a stream is not read.
@@ -49,49 +51,17 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         """
         self._catalogue = catalogue
         self._metrics = metrics
+        self._calls = calls
         self._decoders = decoders
         self._regions = regions
         self._max_in_flight = max_in_flight_per_stream
         self._max_group_size = max_group_size
-        self._streams: set[ScoreStream] = set()
-        self._draining = False
-        self._open_calls = 0
-        self._all_answered = asyncio.Event()
-
-    async def drain(self) -> bool:
-        """Accept nothing more, and wait until all that was accepted is answered.
-
-        Open streams stop reading, answer what they hold, and end with UNAVAILABLE; so does
-        every new call.
-
-        Returns:
-            Whether anyone had to be answered.
-        """
-        self._draining = True
-        for stream in self._streams:
-            stream.stop_reading()
-        if not self._open_calls:
-            return False
-        self._all_answered.clear()
-        await self._all_answered.wait()
-        return True
-
-    @contextlib.contextmanager
-    def _open_call(self) -> Iterator[None]:
-        """Count a call that `drain` must wait for."""
-        self._open_calls += 1
-        try:
-            yield
-        finally:
-            self._open_calls -= 1
-            if not self._open_calls:
-                self._all_answered.set()
 
     async def Score(  # type: ignore[override] # see add_to_server
         self, request: Request, context: Context
     ) -> bytes:
         """Score one snippet; returns a ScoreResponse."""
-        with self._metrics.count_rejected(), self._open_call():
+        with self._metrics.count_rejected(), self._calls.track():
             message = readable(request)
             if message.HasField("attach"):
                 raise InvalidSnippet("attach is for streams: send it by ScoreStream.")
@@ -102,7 +72,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 )
             # Calls of one client share, as the snippets of a stream do.
             sources = Sources(self._decoders)
-            accept = self._admit(message, sources, context.peer(), _deadline_ns(context))
+            accept = self._admit(message, sources, context.peer(), deadline_of(context))
             accepted = accept(message.snippets[0], request.pixels[0])
             try:
                 scores = await accepted.waiting.scores
@@ -116,9 +86,8 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         self, _requests: AsyncIterator[snippets_pb2.ScoreRequest], context: Context
     ) -> None:
         """Score the snippets of a stream; see score_stream.py."""
-        if self._draining:
-            raise Draining("the daemon is stopping; send the stream to another, or try later.")
-        deadline_ns = _deadline_ns(context)
+        self._calls.refuse_new("stream")
+        deadline_ns = deadline_of(context)
         sources = Sources(self._decoders)
 
         def attach(memory: snippets_pb2.SharedMemory) -> None:
@@ -134,18 +103,12 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             max_in_flight=self._max_in_flight,
             max_group_size=self._max_group_size,
         )
-        with self._metrics.streams.track_inprogress(), self._open_call():
-            self._streams.add(stream)
+        with self._metrics.streams.track_inprogress(), self._calls.track(stream):
             try:
                 await stream.run()
             finally:
-                self._streams.discard(stream)
                 sources.region = None  # now, and not when the collector finds the cycle
-        if self._draining:
-            raise Draining(
-                "the daemon is stopping. All snippets that it had accepted are answered; send "
-                "the rest to another, or reconnect."
-            )
+        self._calls.end_stream()
 
     async def ListModels(
         self, _request: snippets_pb2.ListModelsRequest, _context: Context
@@ -197,15 +160,14 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         call_deadline_ns: int | None,
     ) -> Accept:
         """Say how the snippets of a message are queued; raises RequestError, as that does."""
-        if self._draining:
-            raise Draining("the daemon is stopping; send the snippet to another, or try later.")
+        self._calls.refuse_new("snippet")
         name, version = message.model, message.version
         priority = message.priority if message.HasField("priority") else NORMAL
         if priority >= PRIORITIES:
             raise InvalidSnippet(
                 f"priority {priority}: expected 0 (real time), 1 (normal) or 2 (bulk)."
             )
-        deadline_ns = _earlier(call_deadline_ns, message.timeout_us)
+        deadline_ns = earlier(call_deadline_ns, message.timeout_us)
         form = to_reply_form(message.reply) if message.HasField("reply") else EVERYTHING
 
         def accept(snippet: snippets_pb2.Snippet, pixels: Buffer | None) -> Accepted:
@@ -240,17 +202,3 @@ def add_to_server(service: SnippetService, server: aio.Server) -> None:
     }
     handler = grpc.method_handlers_generic_handler(SNIPPET_SERVICE, methods)
     server.add_generic_rpc_handlers((handler,))
-
-
-def _deadline_ns(context: Context) -> int | None:
-    """Return the client's deadline on the monotonic clock."""
-    left_s = context.time_remaining()
-    return None if left_s is None else time.monotonic_ns() + int(left_s * 1e9)
-
-
-def _earlier(call_deadline_ns: int | None, timeout_us: int) -> int | None:
-    """Return the earlier of a call's deadline and a timeout from now, if there is any."""
-    if not timeout_us:
-        return call_deadline_ns
-    deadline_ns = time.monotonic_ns() + timeout_us * 1_000
-    return deadline_ns if call_deadline_ns is None else min(call_deadline_ns, deadline_ns)

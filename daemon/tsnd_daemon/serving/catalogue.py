@@ -33,6 +33,10 @@ class Catalogue:
         """Return the versions of a model, in ascending order."""
         return sorted(self._served.get(name, {}))
 
+    def models_of_pair(self, name: str) -> tuple[str, ...]:
+        """Return the names of the models that a pair's name stands for; none for other names."""
+        return self._pairs.get(name, ())
+
     def put(self, served: ServedModel) -> None:
         """Give a model traffic from now on, in place of what had its name and version."""
         versions = self._served.setdefault(served.manifest.name, {})

@@ -68,6 +68,21 @@ class _Life:
     retire: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One version of a model in the repository.
+
+    Attributes:
+        name: The model's.
+        version: Its number.
+        why_not: Why it is not served; empty when it is.
+    """
+
+    name: str
+    version: int
+    why_not: str
+
+
 class ModelPool:
     """The lives of the models that take traffic.
 
@@ -170,6 +185,28 @@ class ModelPool:
                 raise ModelNotFound(f"there is no model {name[:128]!r} here.")
             for version in self.catalogue.versions(name):
                 self._retire(name, version)
+
+    async def index(self) -> list[IndexEntry]:
+        """List what the repository has and what is served, by name and version.
+
+        Raises:
+            PackageError: When the repository cannot be read.
+        """
+        found = await self._find()
+        served = {(m.manifest.name, m.manifest.version) for m in self.catalogue.served()}
+        stored = {(name, version) for name, versions in found.items() for version in versions}
+        return [
+            IndexEntry(*key, "" if key in served else self._why_not_served(*key, found[key[0]]))
+            for key in sorted(served | stored)
+        ]
+
+    def _why_not_served(self, name: str, version: int, found: Iterable[int]) -> str:
+        policy = self._options.version_policy(name)
+        if version not in policy.choose(found):
+            return f"its version_policy is {policy}"
+        if (name, version) in self._failed:
+            return "it could not be loaded; the log has the reason"
+        return "it is not loaded"
 
     async def poll(self) -> None:
         """Bring all models in line with the repository; what fails is logged, once."""
