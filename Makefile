@@ -8,6 +8,8 @@ INSTALLED := $(VENV)/.installed
 DEMO_INSTALLED := $(VENV)/.installed-demo
 ENGINES_LOCK := requirements/engines.txt
 ENGINES_INSTALLED := $(VENV)/.installed-engines
+TRITONCLIENT_LOCK := requirements/tritonclient.txt
+TRITONCLIENT_INSTALLED := $(VENV)/.installed-tritonclient
 GPU_LOCK := requirements/gpu.txt
 CUDA_HEADERS_LOCK := requirements/cuda-headers.txt
 PYCUDA_INSTALLED := $(VENV)/.installed-pycuda
@@ -15,7 +17,7 @@ PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-precision bench-smoke serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-precision bench-smoke serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -44,6 +46,12 @@ $(ENGINES_INSTALLED): $(ENGINES_LOCK) $(INSTALLED)
 tensorrt-bindings: $(INSTALLED) ## fetch the bindings of TensorRT 10 and 11, against which names are checked
 	@for major in 10 11; do $(PIP) download --quiet --no-deps --require-hashes --only-binary=:all: \
 	  --dest .cache/tensorrt-bindings -r requirements/tensorrt-$$major.txt || exit 1; done
+
+tritonclient: $(TRITONCLIENT_INSTALLED) ## add Triton's client to .venv, with which the KServe service is tested
+
+$(TRITONCLIENT_INSTALLED): $(TRITONCLIENT_LOCK) $(INSTALLED)
+	@$(PIP) install --quiet --no-deps --require-hashes -r $(TRITONCLIENT_LOCK)
+	@touch $@
 
 pycuda: $(PYCUDA_INSTALLED) ## compile PyCUDA into .venv (3 minutes; needs g++, and neither a CUDA toolkit nor a GPU)
 
@@ -152,6 +160,7 @@ lock: $(INSTALLED) ## resolve the dependencies anew into exact versions with has
 	@$(PIP) install --quiet uv
 	@$(UV_COMPILE) $(LOCKED_EXTRAS) pyproject.toml -o $(LOCK)
 	@$(UV_COMPILE) --no-deps requirements/engines.in -o $(ENGINES_LOCK)
+	@$(UV_COMPILE) --no-deps requirements/tritonclient.in -o $(TRITONCLIENT_LOCK)
 	@$(UV_COMPILE) --no-deps requirements/demo.in -o $(DEMO_LOCK)
 	@$(UV_COMPILE) --no-deps requirements/gpu.in -o $(GPU_LOCK)
 	@$(UV_COMPILE) --no-deps requirements/cuda-headers.in -o $(CUDA_HEADERS_LOCK)
