@@ -37,6 +37,14 @@ class RequestError(DaemonError):
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
 
+    def forget_frames(self) -> None:
+        """Let go of where it was raised, once it is answered.
+
+        Those frames hold the snippet, whose future holds this error: pixels would stay in
+        memory until the garbage collector finds the cycle.
+        """
+        self.__traceback__ = None
+
 
 class InvalidRequest(RequestError):
     """A message that asks for something which cannot be."""

@@ -1,6 +1,7 @@
 """The KServe service: order, fairness, deadlines, cancellation, drain, and what it reports."""
 
 import asyncio
+import gc
 import json
 import shutil
 
@@ -28,10 +29,11 @@ from tests.kserve import (
     values,
     wanted,
 )
-from tests.streams import assert_nothing_is_left, frame, marks, samples, wait_for_samples
+from tests.streams import assert_nothing_is_left, frame, marks, request, samples, wait_for_samples
 from tsnd.kserve import inference_pb2 as pb
 from tsnd_client import AsyncClient
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
+from tsnd_daemon.scheduling.waiting_room import Waiting
 
 PENDING = ("tsnd_pending_snippets", "tiny_rgb", "1")
 SERVICE = "inference.GRPCInferenceService"
@@ -83,8 +85,8 @@ async def test_many_streams_at_once_are_each_answered_in_order_beside_native_one
 async def start(stub, daemon, *requests):
     """Send requests so that each waits before the next one comes; returns their calls."""
     calls = []
-    for number, request in enumerate(requests):
-        calls.append(asyncio.ensure_future(stub.ModelInfer(request)))
+    for number, message in enumerate(requests):
+        calls.append(asyncio.ensure_future(stub.ModelInfer(message)))
         await wait_for_samples(daemon, {PENDING: number + 1})
     return calls
 
@@ -320,6 +322,36 @@ async def test_failures_are_counted_by_model(tiny_repository):
     assert code is grpc.StatusCode.INTERNAL
     assert "secret" not in details
     assert (rgb.inference_stats.fail.count, rgb.inference_stats.success.count) == (1, 1)
+
+
+async def test_what_expires_is_let_go_of_before_the_garbage_collector_comes(tiny_repository):
+    def kept():
+        return sum(isinstance(thing, Waiting) for thing in gc.get_objects())
+
+    late, native = infer_request("late", timeout=1), request("late", timeout_us=1)
+    options = {**ONE_BY_ONE, "max_queue_delay_us": 1_000_000}
+    gate = Gate()
+    async with running_daemon(tiny_repository, make_executor=gate.make, **options) as daemon:
+        stub = stub_of(daemon)
+        first = await hold(daemon, gate)
+        gc.collect()
+        before = kept()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await status_of(stub.ModelInfer(late))
+                await status_of(daemon.stub.Score(native))
+            replies = [reply async for reply in stub.ModelStreamInfer(iter([late] * 10))]
+            results = [reply async for reply in daemon.stub.ScoreStream(iter([native] * 10))]
+            after = kept()
+        finally:
+            gc.enable()
+        gate.open()
+        await first
+
+    assert all(reply.error_message for reply in replies)
+    assert all(result.HasField("error") for reply in results for result in reply.results)
+    assert after <= before + 2, "one each may be held by what has just answered it"
 
 
 async def test_health_and_reflection_know_the_service(tiny_repository):

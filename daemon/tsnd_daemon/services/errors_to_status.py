@@ -61,6 +61,7 @@ class ErrorsToStatus(aio.ServerInterceptor):
                 return await behavior(request, context)
             except RequestError as err:
                 code = err.code
+                err.forget_frames()
                 await context.abort(
                     code,
                     error_message(err),

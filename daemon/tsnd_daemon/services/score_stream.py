@@ -208,6 +208,7 @@ class ScoreStream:
             scores = item.waiting.scores.result()
         except RequestError as err:
             self._metrics.rejected.labels(err.code.name).inc()
+            err.forget_frames()
             result = error_result(item.snippet_id, err)
             return snippets_pb2.ScoreStreamResponse(results=[result]).SerializeToString()
         return item.writer.result(item.snippet_id, scores)

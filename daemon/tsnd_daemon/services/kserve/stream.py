@@ -142,6 +142,7 @@ class InferStream:
             response.infer_response.CopyFrom(await item.response())
         except RequestError as err:
             self._metrics.rejected.labels(err.code.name).inc()
+            err.forget_frames()
             response.error_message = error_message(err)
             response.infer_response.id = item.request_id
         return response
