@@ -87,6 +87,9 @@ def _guarded(method: str, behavior: Behavior, count: Count) -> Behavior:
             return await behavior(request, context)
         except RequestError as err:
             code = err.code
+            # Whoever waited for it holds it in a frame: pixels would stay until the collector
+            # finds the cycle.
+            err.__traceback__ = None
             await context.abort(
                 code,
                 error_message(err),

@@ -186,16 +186,24 @@ class ScoreStream:
                 await self._arrived.wait()
                 continue
             await _settled(self._unanswered[0])
-            results = []
-            while self._unanswered and _is_settled(self._unanswered[0]):
-                results.append(self._result(self._unanswered.popleft()))
-                if len(results) == self._max_group_size:
-                    break
+            results = self._take_settled()
             # Messages of one type that are joined are one with the fields of all.
             await self._context.write(b"".join(results))  # type: ignore[arg-type] # see add_to_server
             # Only now: who does not read its results is not read either.
             self._in_flight -= len(results)
             self._window.set()
+
+    def _take_settled(self) -> list[bytes]:
+        """Take results that go into one message; an attachment has a message of its own."""
+        results: list[bytes] = []
+        while self._unanswered and _is_settled(self._unanswered[0]):
+            is_attachment = isinstance(self._unanswered[0], _Attached)
+            if is_attachment and results:
+                break
+            results.append(self._result(self._unanswered.popleft()))
+            if is_attachment or len(results) == self._max_group_size:
+                break
+        return results
 
     def _result(self, item: _Item) -> bytes:
         """Write a ScoreStreamResponse of one result."""
@@ -208,6 +216,7 @@ class ScoreStream:
             scores = item.waiting.scores.result()
         except RequestError as err:
             self._metrics.rejected.labels(err.code.name).inc()
+            err.__traceback__ = None  # through its frames it would hold the item, and that it
             result = error_result(item.snippet_id, err)
             return snippets_pb2.ScoreStreamResponse(results=[result]).SerializeToString()
         return item.writer.result(item.snippet_id, scores)
