@@ -141,6 +141,7 @@ class InferStream:
                 raise item.error
             response.infer_response.CopyFrom(await item.response())
         except RequestError as err:
+            err.__traceback__ = None  # through its frames it would hold the item, and that it
             self._metrics.rejected.labels(err.code.name).inc()
             response.error_message = error_message(err)
             response.infer_response.id = item.request_id
