@@ -17,7 +17,7 @@ PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-precision bench-smoke serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-precision bench-smoke fuzz serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -149,6 +149,11 @@ bench-payloads: $(INSTALLED) ## measure what a snippet costs the daemon raw, in 
 
 bench-precision: $(INSTALLED) $(ENGINES_INSTALLED) ## measure every precision and runtime on this CPU
 	@$(BIN)/python benchmarks/precision.py
+
+SEED ?= 1
+COUNT ?= 200000
+fuzz: $(INSTALLED) ## send a daemon COUNT damaged messages made from SEED, and check every answer
+	@$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
 
 serve: $(INSTALLED) ## serve the packages of ./models
 	@$(BIN)/tsnd --model-repository models

@@ -33,7 +33,7 @@ def test_documented_defaults_are_the_real_ones():
     def shown(default):
         if isinstance(default, tuple | dict):
             return ",".join(map(str, default)) or "none"
-        return f"{default:g}" if isinstance(default, int | float) else default
+        return f"{default:g}" if isinstance(default, float) else str(default)
 
     _, _, settings = OPERATIONS.partition("## Settings")
     table, _, _ = settings.partition("```toml")

@@ -127,7 +127,8 @@ class SharedPixels:
         try:
             self._region.read_into(row, self._offset)
         except InvalidSnippet as err:
-            self.error = err
+            # Its frames hold these pixels, which would hold them.
+            self.error = err.with_traceback(None)
 
     def finish(self) -> None:
         """Nothing is left to do; see Stored."""

@@ -209,3 +209,46 @@ async def test_an_executor_that_fails_tells_the_client_nothing_internal(tiny_rep
     assert code is grpc.StatusCode.INTERNAL
     assert "secret" not in details
     assert "snippet 'good'" in details
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(SCORE, "/tsnd.v1.SnippetService/GetModel", "/tsnd.v1.SnippetService/ListModels"),
+        *("/tsnd.v1.ModelControlService/LoadModel", "/grpc.health.v1.Health/Check"),
+    ],
+)
+async def test_a_message_that_does_not_parse_is_an_invalid_argument(
+    tiny_repository, method, caplog
+):
+    async with running_daemon(tiny_repository) as daemon:
+        call: Any = daemon.channel.unary_unary(method)
+        code, details = await status_of(call(b"\xff" * 9))
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "does not parse" in details
+    assert not caplog.records
+
+
+async def test_so_it_is_where_streams_begin_or_end(tiny_repository, caplog):
+    async with running_daemon(tiny_repository) as daemon:
+        watch: Any = daemon.channel.unary_stream("/grpc.health.v1.Health/Watch")
+        reflect: Any = daemon.channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        )
+        for call in (watch(b"\xff" * 9), reflect(iter([b"\xff" * 9]))):
+            with pytest.raises(aio.AioRpcError, match="does not parse"):
+                await call.read()
+
+    assert not caplog.records
+
+
+async def test_what_health_does_not_offer_or_know_is_no_fault_of_ours(tiny_repository, caplog):
+    async with running_daemon(tiny_repository) as daemon:
+        codes = []
+        for method, message in (("List", b""), ("Check", b"\x0a\x01x")):
+            call: Any = daemon.channel.unary_unary(f"/grpc.health.v1.Health/{method}")
+            codes.append((await status_of(call(message)))[0])
+
+    assert codes == [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND]
+    assert not caplog.records

@@ -1,11 +1,13 @@
 """One interceptor that turns errors into gRPC statuses and counts finished calls."""
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from tsnd_daemon.errors import RequestError
@@ -25,14 +27,16 @@ Behavior = Callable[[Any, "aio.ServicerContext[Any, Any]"], Awaitable[Any]]
 
 
 class ErrorsToStatus(aio.ServerInterceptor):
-    """Guards every method of our services.
+    """Guards every method of every service; counts the calls of our own.
 
-    A RequestError becomes its status and message. Anything else is our own fault: it is
-    logged once with its traceback, and the client learns nothing internal.
+    A RequestError becomes its status and message, and so does a message that cannot be read.
+    Anything else is our own fault: it is logged once with its traceback, and the client
+    learns nothing internal.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self._requests = metrics.requests
+        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -41,40 +45,95 @@ class ErrorsToStatus(aio.ServerInterceptor):
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """Wrap the handler of a call, if it is one of ours."""
+        """Wrap the handler of a call, once for each method that there is."""
+        path = handler_call_details.method
+        if guarded := self._guarded.get(path):
+            return guarded
         handler = await continuation(handler_call_details)
-        service, _, method = handler_call_details.method.lstrip("/").partition("/")
-        if handler is None or service not in OUR_SERVICES:
-            return handler
-        coders = (handler.request_deserializer, handler.response_serializer)
-        behavior: Any
-        if handler.request_streaming:
-            behavior = handler.stream_stream
-            return grpc.stream_stream_rpc_method_handler(self._guard(method, behavior), *coders)
-        behavior = handler.unary_unary
-        return grpc.unary_unary_rpc_method_handler(self._guard(method, behavior), *coders)
-
-    def _guard(self, method: str, behavior: Behavior) -> Behavior:
-        async def guarded(request: Any, context: "aio.ServicerContext[Any, Any]") -> Any:  # noqa: ANN401
-            code = grpc.StatusCode.OK
-            try:
-                return await behavior(request, context)
-            except RequestError as err:
-                code = err.code
-                err.forget_frames()
-                await context.abort(
-                    code,
-                    error_message(err),
-                    trailing_metadata=((_STATUS_DETAILS, error_details(err)),),
-                )
-            except asyncio.CancelledError:
-                code = grpc.StatusCode.CANCELLED
-                raise
-            except Exception:
-                code = grpc.StatusCode.INTERNAL
-                logger.exception("%s failed", method)
-                await context.abort(code, "internal error; the daemon's log has the reason")
-            finally:
-                self._requests.labels(method, code.name).inc()
-
+        if handler is None:
+            return None
+        guarded = self._guarded[path] = self._guard(path, handler)
         return guarded
+
+    def _guard(
+        self, path: str, handler: "grpc.RpcMethodHandler[Any, Any]"
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        service, _, method = path.lstrip("/").partition("/")
+        count = self._count if service in OUR_SERVICES else _ignore
+        sides = (handler.request_streaming, handler.response_streaming)
+        kind = "_".join("stream" if streams else "unary" for streams in sides)
+        behavior = _answering(getattr(handler, kind))
+        wrap: Callable[..., grpc.RpcMethodHandler[Any, Any]]
+        wrap = getattr(grpc, f"{kind}_rpc_method_handler")
+        read, write = handler.request_deserializer, handler.response_serializer
+        if read is None or handler.request_streaming:
+            return wrap(_guarded(method, behavior, count), read, write)
+        # Read in the guarded function: gRPC would answer UNKNOWN, with the error's words.
+        return wrap(_guarded(method, _reading(behavior, read), count), None, write)
+
+    def _count(self, method: str, code: grpc.StatusCode) -> None:
+        self._requests.labels(method, code.name).inc()
+
+
+Count = Callable[[str, grpc.StatusCode], None]
+
+
+def _guarded(method: str, behavior: Behavior, count: Count) -> Behavior:
+    """Return a function that does the same, and ends in a status whatever happens."""
+
+    async def guarded(request: Any, context: "aio.ServicerContext[Any, Any]") -> Any:  # noqa: ANN401
+        code = grpc.StatusCode.OK
+        try:
+            return await behavior(request, context)
+        except RequestError as err:
+            code = err.code
+            err.forget_frames()
+            await context.abort(
+                code,
+                error_message(err),
+                trailing_metadata=((_STATUS_DETAILS, error_details(err)),),
+            )
+        except DecodeError:
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, f"the message does not parse as a request of {method}.")
+        except aio.AbortError:  # the service has chosen a status, as that for health does
+            raise
+        except NotImplementedError:
+            code = grpc.StatusCode.UNIMPLEMENTED
+            await context.abort(code, f"{method} is not offered here.")
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            logger.exception("%s failed", method)
+            await context.abort(code, "internal error; the daemon's log has the reason")
+        finally:
+            count(method, code)
+
+    return guarded
+
+
+def _reading(behavior: Behavior, read: Callable[[bytes], Any]) -> Behavior:
+    """Return the same for requests that have not been read."""
+
+    async def reading(data: bytes, context: "aio.ServicerContext[Any, Any]") -> Any:  # noqa: ANN401
+        return await behavior(read(data), context)
+
+    return reading
+
+
+def _answering(behavior: Callable[..., Any]) -> Behavior:
+    """Return the same as a function that writes its answers itself."""
+    if not inspect.isasyncgenfunction(behavior):
+        return behavior
+
+    async def answering(request: Any, context: "aio.ServicerContext[Any, Any]") -> None:  # noqa: ANN401
+        async for reply in behavior(request, context):
+            await context.write(reply)
+
+    return answering
+
+
+def _ignore(_method: str, _code: grpc.StatusCode) -> None:
+    """Health checks and reflection are no work, and are not counted."""

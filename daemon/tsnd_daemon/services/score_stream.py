@@ -137,11 +137,17 @@ class ScoreStream:
             while self._in_flight >= self._max_in_flight:
                 self._window.clear()
                 await self._window.wait()
-            message: object = await self._context.read()
-            if message is aio.EOF:
+            if not await self._read_message():
                 return
-            self._take_all(cast("Request", message))
             self._arrived.set()
+
+    async def _read_message(self) -> bool:
+        """Accept what a message has, and keep nothing of it; returns whether there was one."""
+        message: object = await self._context.read()
+        if message is aio.EOF:
+            return False
+        self._take_all(cast("Request", message))
+        return True
 
     def _take_all(self, request: Request) -> None:
         """Queue what a message has, or refuse it, snippet by snippet."""
@@ -186,16 +192,24 @@ class ScoreStream:
                 await self._arrived.wait()
                 continue
             await _settled(self._unanswered[0])
-            results = []
-            while self._unanswered and _is_settled(self._unanswered[0]):
-                results.append(self._result(self._unanswered.popleft()))
-                if len(results) == self._max_group_size:
-                    break
+            results = self._take_settled()
             # Messages of one type that are joined are one with the fields of all.
             await self._context.write(b"".join(results))  # type: ignore[arg-type] # see add_to_server
             # Only now: who does not read its results is not read either.
             self._in_flight -= len(results)
             self._window.set()
+
+    def _take_settled(self) -> list[bytes]:
+        """Take results that go into one message; an attachment has a message of its own."""
+        results: list[bytes] = []
+        while self._unanswered and _is_settled(self._unanswered[0]):
+            is_attachment = isinstance(self._unanswered[0], _Attached)
+            if is_attachment and results:
+                break
+            results.append(self._result(self._unanswered.popleft()))
+            if is_attachment or len(results) == self._max_group_size:
+                break
+        return results
 
     def _result(self, item: _Item) -> bytes:
         """Write a ScoreStreamResponse of one result."""
