@@ -464,7 +464,8 @@ async def test_two_saturated_models_share_a_device_by_their_weights(repository):
         over.set()
         await asyncio.gather(*streams)
 
-    assert 2.0 < ran["tiny_rgb"] / ran["tiny_flow"] < 4.0
+    # Three to one on a machine of its own; one to one without weights.
+    assert 1.5 < ran["tiny_rgb"] / ran["tiny_flow"] < 6.0
 
 
 def endless_flow(over):

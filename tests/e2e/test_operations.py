@@ -104,7 +104,7 @@ async def test_a_stream_opened_while_draining_is_refused_at_once(tiny_repository
             daemon.server.stop()
             async with asyncio.timeout(0.7):
                 # The status comes while the client sends, and then gRPC keeps it to itself.
-                with pytest.raises(DaemonUnavailable, match="stopping|was being sent"):
+                with pytest.raises(DaemonUnavailable, match=r"stopping|was being sent"):
                     async for _ in client.score_stream(info, [("late", FRAME)]):
                         pass
             assert (await held).snippet_id == "held"
