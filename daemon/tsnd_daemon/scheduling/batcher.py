@@ -84,6 +84,7 @@ class Batcher:
         stream: Hashable = None,
         priority: int = NORMAL,
         deadline_ns: int | None = None,
+        arrived_ns: int | None = None,
     ) -> Waiting:
         """Accept a snippet.
 
@@ -93,6 +94,8 @@ class Batcher:
             priority: 0 real time, 1 normal, 2 bulk.
             deadline_ns: When its scores lose their use, on the batcher's clock. It is
                 then dropped, if it has not begun to run.
+            arrived_ns: When it came, on that clock: the same for all of a message; None is
+                now.
 
         Returns:
             The snippet's place, with a future of its scores.
@@ -104,7 +107,11 @@ class Batcher:
         if self._gone:
             raise self._model_lost(snippet)
         waiting = self._room.admit(
-            snippet, stream=stream, priority=priority, deadline_ns=deadline_ns
+            snippet,
+            stream=stream,
+            priority=priority,
+            deadline_ns=deadline_ns,
+            arrived_ns=self._clock() if arrived_ns is None else arrived_ns,
         )
         self._idle.clear()
         is_first_to_expire = deadline_ns is not None and deadline_ns == self._room.first_deadline_ns

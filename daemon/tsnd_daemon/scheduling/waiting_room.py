@@ -76,7 +76,13 @@ class WaitingRoom:
         return self._deadlines[0][0] if self._deadlines else None
 
     def admit(
-        self, snippet: Snippet, *, stream: Hashable, priority: int, deadline_ns: int | None
+        self,
+        snippet: Snippet,
+        *,
+        stream: Hashable,
+        priority: int,
+        deadline_ns: int | None,
+        arrived_ns: int,
     ) -> Waiting:
         """Let a snippet wait; arguments as for Batcher.submit.
 
@@ -86,7 +92,7 @@ class WaitingRoom:
         if len(self._queue) >= self._policy.max_queue_size:
             self._make_room(snippet, stream, priority)
         scores: asyncio.Future[Scores] = self._loop.create_future()
-        waiting = Waiting(snippet, scores, stream, priority, self._clock())
+        waiting = Waiting(snippet, scores, stream, priority, arrived_ns)
         self._queue.push(waiting, stream=stream, priority=priority)
         if deadline_ns is not None:
             self._forget_done()

@@ -1,6 +1,7 @@
 """The snippet service: accepts snippets, awaits their scores, replies in order."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from typing import Any
@@ -168,6 +169,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 f"priority {priority}: expected 0 (real time), 1 (normal) or 2 (bulk)."
             )
         deadline_ns = earlier(call_deadline_ns, message.timeout_us)
+        arrived_ns = time.monotonic_ns()  # of all alike, so that their timings are, too
         form = to_reply_form(message.reply) if message.HasField("reply") else EVERYTHING
 
         def accept(snippet: snippets_pb2.Snippet, pixels: Buffer | None) -> Accepted:
@@ -175,7 +177,11 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             writer = model.writers.for_form(form)
             valid = model.contract.validate(snippet, pixels, sources)
             waiting = model.batcher.submit(
-                valid, stream=stream, priority=priority, deadline_ns=deadline_ns
+                valid,
+                stream=stream,
+                priority=priority,
+                deadline_ns=deadline_ns,
+                arrived_ns=arrived_ns,
             )
             return Accepted(valid.id, model, waiting, writer)
 
