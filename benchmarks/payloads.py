@@ -124,7 +124,7 @@ async def measure(
     costs: Costs = {}
     tsnd = (
         BIN / "tsnd", "--model-repository", repository, "--port", "0", "--metrics-port", "0",
-        "--backend", "synthetic", "--log-level", "WARNING",
+        "--backend", "synthetic", "--max-batch-size", "16", "--log-level", "WARNING",
     )  # fmt: skip
     async with process(*tsnd) as (pid, target):
         for how, load in loads.items():
