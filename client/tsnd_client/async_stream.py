@@ -92,12 +92,13 @@ async def _read(call: _Call, inbox: _Inbox) -> None:
             inbox.put_nowait(reply)
         end = StreamEnd()
     except grpc.RpcError as err:
-        end = _to_end(err.code(), err.details() or "")
+        end = to_end(err.code(), err.details() or "")
     finally:
         inbox.put_nowait(end)
 
 
-def _to_end(code: grpc.StatusCode, details: str) -> StreamEnd:
+def to_end(code: grpc.StatusCode, details: str) -> StreamEnd:
+    """Make sense of the status that a call has raised."""
     if details == _FAILED_WRITE:
         # The true status is lost. A daemon that stops is the likely reason.
         return StreamEnd(

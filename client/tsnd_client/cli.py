@@ -1,4 +1,4 @@
-"""`tsn`: ask a tsnd daemon for its models, or have it score a video.
+"""`tsn`: ask a tsnd daemon for its models, have it score a video, or load it.
 
 Exit status: 0 when all went well, 1 when something failed on the way, 2 for input that
 cannot be used, 130 after Ctrl-C, 141 when the reader of our output went away.
@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from tsnd_client.bench.arguments import add_bench_arguments
 from tsnd_client.client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET, Client
 from tsnd_client.errors import ClientError, InputError, ModelNotFound
 from tsnd_client.model_info import ModelInfo, ModelSummary
 from tsnd_client.report import model_lines, models_record
-from tsnd_client.urgency import Priority
-
-_PRIORITIES = {"real-time": Priority.REAL_TIME, "normal": Priority.NORMAL, "bulk": Priority.BULK}
+from tsnd_client.urgency import PRIORITIES, Priority
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,6 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
             "score",
             help="score the frames of a video file",
             description="Score frames of a video file with an rgb model, one snippet per frame.",
+        )
+    )
+    add_bench_arguments(
+        commands.add_parser(
+            "bench",
+            help="load a daemon and say how it bears that",
+            description="Load a daemon with snippets of many streams; print latency, throughput "
+            "and what was refused. Latency counts from when a snippet was due by schedule.",
         )
     )
     return parser
@@ -143,7 +150,7 @@ def _add_score_arguments(score: argparse.ArgumentParser) -> None:
         "--priority",
         type=_priority,
         default=Priority.NORMAL,
-        metavar="|".join(_PRIORITIES),
+        metavar="|".join(PRIORITIES),
         help="which snippets the daemon runs first; bulk takes what others leave (default: normal)",
     )
     score.add_argument(
@@ -171,9 +178,9 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def _priority(text: str) -> Priority:
-    if text not in _PRIORITIES:
-        raise argparse.ArgumentTypeError(f"expected {' or '.join(_PRIORITIES)}, got {text!r}")
-    return _PRIORITIES[text]
+    if text not in PRIORITIES:
+        raise argparse.ArgumentTypeError(f"expected {' or '.join(PRIORITIES)}, got {text!r}")
+    return PRIORITIES[text]
 
 
 def _positive(text: str) -> int:

@@ -15,6 +15,10 @@ class Priority(IntEnum):
     BULK = 2
 
 
+PRIORITIES = {"real-time": Priority.REAL_TIME, "normal": Priority.NORMAL, "bulk": Priority.BULK}
+"""By the names that command lines have for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Urgency:
     """What every request of a call says about time.
