@@ -164,7 +164,7 @@ serve: $(INSTALLED) ## serve the packages of ./models
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --custom-compile-command 'make lock'
-LOCKED_EXTRAS := --extra video --extra daemon --extra builder --extra calibration --extra dev
+LOCKED_EXTRAS := --extra video --extra features --extra plots --extra traces --extra daemon --extra builder --extra calibration --extra dev
 lock: $(INSTALLED) ## resolve the dependencies anew into exact versions with hashes
 	@$(PIP) install --quiet uv
 	@$(UV_COMPILE) $(LOCKED_EXTRAS) pyproject.toml -o $(LOCK)

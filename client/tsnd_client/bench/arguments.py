@@ -156,7 +156,7 @@ def _add_output_arguments(group: _Group) -> None:
         "--plot",
         type=Path,
         metavar="FILE",
-        help="draw latency and batch sizes to FILE.png or FILE.svg; needs tsnd[bench]",
+        help="draw latency and batch sizes to FILE.png or FILE.svg; needs tsnd[plots]",
     )
 
 

@@ -1,4 +1,4 @@
-"""Draws benchmarks. Needs the extra tsnd[bench]; nothing else of ours imports Matplotlib."""
+"""Draws benchmarks. Needs the extra tsnd[plots]; nothing else of ours imports Matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from tsnd_client.errors import MissingExtra, OutputError
 try:
     from matplotlib.figure import Figure
 except ImportError as err:
-    raise MissingExtra(f"--plot needs Matplotlib ({err}): pip install 'tsnd[bench]'") from err
+    raise MissingExtra(f"--plot needs Matplotlib ({err}): pip install 'tsnd[plots]'") from err
 
 SUFFIXES = (".png", ".svg")
 _SERIES = {"p50": "#4c78a8", "p99": "#e45756", "max": "#9d9d9d"}

@@ -202,7 +202,7 @@ def test_plots_without_matplotlib_name_the_extra(bench, capsys, monkeypatch):
 
     assert bench("--rate", "5", "--plot", "out.png") == 2
 
-    assert "pip install 'tsnd[bench]'" in capsys.readouterr().err
+    assert "pip install 'tsnd[plots]'" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_the_load_and_prints_what_there_is(serve):

@@ -1,6 +1,6 @@
 import pytest
 
-pytest.importorskip("matplotlib", reason="Matplotlib is not installed: pip install 'tsnd[bench]'")
+pytest.importorskip("matplotlib", reason="Matplotlib is not installed: pip install 'tsnd[plots]'")
 
 HEADS = {".png": b"\x89PNG", ".svg": b"<?xml"}
 
