@@ -1,10 +1,10 @@
-"""One stream over gRPC's asyncio API: two tasks send and receive while results are awaited.
+"""One stream over gRPC's asyncio API: tasks send and receive while results are awaited.
 
-input ──► writer task ──► daemon ──► reader task ──► inbox ──► results
+input ──► pulling task ──► outbox ──► writer task ──► daemon ──► reader task ──► inbox ──► results
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import grpc
 from tsnd.v1 import snippets_pb2
 from tsnd_client.in_flight import InFlight, NamedPixels, StreamEnd
 from tsnd_client.messages import StreamResult
+from tsnd_client.outbox import Outbox
 
 if TYPE_CHECKING:
     # The generated code has this class for type checkers only.
@@ -37,10 +38,12 @@ async def stream_results(
     inbox: _Inbox = asyncio.Queue()
     slots = asyncio.Semaphore(max_in_flight)
     call = stub.ScoreStream(timeout=deadline_s)
+    sending = _Sending(in_flight.most_together)
     tasks = (
         asyncio.create_task(
-            _write(call, in_flight.requests_async(snippets), slots, in_flight.group_size)
+            _pull(in_flight.requests_async(snippets), sending, slots, in_flight.group_size)
         ),
+        asyncio.create_task(_write(call, sending)),
         asyncio.create_task(_read(call, inbox)),
     )
     try:
@@ -58,19 +61,53 @@ async def stream_results(
         in_flight.close()
 
 
-async def _write(
-    call: _Call,
+class _Sending:
+    """Hands requests from the task that pulls the input to the one that writes."""
+
+    def __init__(self, most_together: int) -> None:
+        self._outbox = Outbox(most_together)
+        self._changed = asyncio.Event()
+        self._has_ended = False
+
+    def put(self, request: snippets_pb2.ScoreRequest) -> None:
+        """Let a request be sent, after those before."""
+        self._outbox.put(request)
+        self._changed.set()
+
+    def end(self) -> None:
+        """Let the iteration end when all is sent."""
+        self._has_ended = True
+        self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[snippets_pb2.ScoreRequest]:
+        """Iterate over what is to be sent, joined as it has gathered meanwhile."""
+        while self._outbox or not self._has_ended:
+            if self._outbox:
+                yield self._outbox.take()
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def _pull(
     requests: AsyncGenerator[snippets_pb2.ScoreRequest, None],
+    sending: _Sending,
     slots: asyncio.Semaphore,
     group_size: int,
 ) -> None:
-    """Send requests; slots for a whole group are held while it is pulled from the input."""
+    """Pull the input; slots for a whole group are held while it is pulled."""
     async with aclosing(requests):
         await _acquire(slots, group_size)
         async for request in requests:
-            await call.write(request)
+            sending.put(request)
             # As many as this one used; the last group may be a small one.
             await _acquire(slots, len(request.snippets))
+    sending.end()
+
+
+async def _write(call: _Call, sending: _Sending) -> None:
+    async for request in sending:
+        await call.write(request)
     await call.done_writing()
 
 

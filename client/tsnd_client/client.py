@@ -193,7 +193,7 @@ class Client:
         model: ModelInfo,
         snippets: Iterable[NamedPixels],
         *,
-        group_size: int = 1,
+        group_size: int | None = None,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
@@ -206,10 +206,11 @@ class Client:
         snippets are unanswered. So a live feed gets each result when its next snippet
         arrives; `AsyncClient` gives it at once.
 
-        Snippets travel in groups of `group_size`, one message each; more than one costs both
-        sides less. A group is filled before it is sent, and results are given out between
-        two groups, so a live feed should keep to 1. The last group is sent as it is when
-        the input ends or raises.
+        Snippets that are there at the same time travel together, in one message, which costs
+        both sides less; one that comes alone goes at once. With a `group_size` they travel in
+        groups of that size instead: a group is filled before it is sent, and results are
+        given out between two groups. The last group is sent as it is when the input ends or
+        raises.
 
         Close the iterator to cancel the call: leaving a `for` loop does, unless the
         iterator is kept in a variable.
@@ -217,9 +218,9 @@ class Client:
         Args:
             model: The model to score them with.
             snippets: Pairs of snippet id and pixels; both as `score` takes them.
-            group_size: Most snippets in one message; fewer where `max_in_flight` or
-                `model.max_group_size` is less. Half of `max_in_flight` lets one group
-                travel while another is scored.
+            group_size: Snippets in one message; fewer where `max_in_flight` or
+                `model.max_group_size` is less. None joins what is there, up to half of
+                `max_in_flight`, so that some travel while others are scored.
             priority: Which snippets the daemon runs first.
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
@@ -334,7 +335,7 @@ class AsyncClient:
         model: ModelInfo,
         snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
         *,
-        group_size: int = 1,
+        group_size: int | None = None,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
@@ -345,8 +346,7 @@ class AsyncClient:
         Results and errors are those of `Client.score_stream`. The input is pulled in a
         task, whenever `max_in_flight` leaves room for a group beside the snippets that are
         unanswered or not yet taken from this iterator. A plain iterable is pulled on the
-        event loop, so it should be quick. A group is filled before it is sent, from either
-        kind of input: a live feed whose snippets must not wait for company keeps to 1.
+        event loop, so it should be quick.
 
         Close the iterator to cancel the call at once: `async with aclosing(...)`. After
         a mere `break` the event loop does that, a little later.
@@ -354,9 +354,9 @@ class AsyncClient:
         Args:
             model: The model to score them with.
             snippets: Pairs of snippet id and pixels; both as `score` takes them.
-            group_size: Most snippets in one message; fewer where `max_in_flight` or
-                `model.max_group_size` is less. Half of `max_in_flight` lets one group
-                travel while another is scored.
+            group_size: Snippets in one message; fewer where `max_in_flight` or
+                `model.max_group_size` is less. None joins what is there, up to half of
+                `max_in_flight`, so that some travel while others are scored.
             priority: Which snippets the daemon runs first.
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
@@ -393,7 +393,7 @@ def _client_errors(
 
 def _new_in_flight(
     model: ModelInfo,
-    group_size: int,
+    group_size: int | None,
     urgency: Urgency,
     reply: Reply,
     *,
@@ -401,19 +401,26 @@ def _new_in_flight(
     max_in_flight: int,
     shares_memory: bool,
 ) -> InFlight:
-    group_size = _bound_group(group_size, max_in_flight, model)
+    if group_size is not None and group_size < 1:
+        raise ValueError(f"group_size must be at least 1, got {group_size}")
+    most_together = _bound_group(group_size or max(1, max_in_flight // 2), max_in_flight, model)
+    to_fill = 1 if group_size is None else most_together
     memory = None
     if shares_memory and model.shared_memory:
         # A group is filled beside those that are unanswered.
-        memory = make_memory(model.snippet_shape, max_in_flight + group_size)
+        memory = make_memory(model.snippet_shape, max_in_flight + to_fill)
     return InFlight(
-        model, target, group_size=group_size, urgency=urgency, reply=reply, memory=memory
+        model,
+        target,
+        group_size=to_fill,
+        most_together=most_together,
+        urgency=urgency,
+        reply=reply,
+        memory=memory,
     )
 
 
 def _bound_group(group_size: int, max_in_flight: int, model: ModelInfo) -> int:
-    if group_size < 1:
-        raise ValueError(f"group_size must be at least 1, got {group_size}")
     snippet_bytes = math.prod(model.snippet_shape) + _SNIPPET_OVERHEAD_BYTES
     fitting = max(1, _MAX_MESSAGE_BYTES // snippet_bytes)
     return min(group_size, max_in_flight, model.max_group_size, fitting)

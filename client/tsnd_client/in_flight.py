@@ -56,6 +56,7 @@ class InFlight:
         target: str,
         *,
         group_size: int = 1,
+        most_together: int = 1,
         urgency: Urgency | None = None,
         reply: Reply = EVERYTHING,
         memory: SnippetMemory | None = None,
@@ -65,12 +66,14 @@ class InFlight:
         Args:
             model: The model to score snippets with.
             target: HOST:PORT of the daemon.
-            group_size: Most snippets in one request.
+            group_size: Snippets in one request, which waits until it has them.
+            most_together: Most snippets of requests that are sent as one.
             urgency: What requests say about time; None is the usual.
             reply: What results hold.
             memory: What to offer to the daemon for the pixels; ours to close.
         """
         self.group_size = group_size
+        self.most_together = most_together
         self._model = model
         self._target = target
         self._urgency = urgency or Urgency()

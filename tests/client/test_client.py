@@ -58,7 +58,7 @@ def collect_async(target, model, feed, results, *, max_in_flight=16, **options):
 both = pytest.mark.parametrize(
     "collect", [collect_sync, collect_async], ids=["Client", "AsyncClient"]
 )
-sizes = pytest.mark.parametrize("group_size", [1, 3, 16])
+sizes = pytest.mark.parametrize("group_size", [None, 1, 3, 16])
 
 
 def test_models_are_listed(serve):
@@ -268,10 +268,51 @@ def test_groups_are_as_large_as_asked_for_and_allowed(
 
 
 @both
+def test_snippets_that_are_there_together_travel_together(serve, rgb_model, collect):
+    results: list[SnippetScores] = []
+    running = serve(six_at_a_time)
+
+    collect(running.target, rgb_model, snippets(36), results, max_in_flight=12)
+
+    sizes = [len(request.snippets) for request in running.daemon.requests]
+    assert max(sizes) <= 6  # half of what may be in flight: the rest travels meanwhile
+    assert len(sizes) < 18
+    assert [result.snippet_id for result in results] == [f"cam/{i}" for i in range(36)]
+
+
+@pytest.mark.parametrize("collect", [collect_sync, collect_async])
+def test_a_snippet_without_company_goes_at_once(serve, rgb_model, collect):
+    arrived = threading.Semaphore(0)
+
+    def note_arrivals(requests, context):
+        for request in requests:
+            arrived.release()
+            yield scored(request)
+
+    def live():
+        """Give the next frame when the daemon has the one before."""
+        for index in range(3):
+            yield snippet(index)
+            assert arrived.acquire(timeout=DEADLINE_S)
+
+    async def live_async():
+        for index in range(3):
+            yield snippet(index)
+            assert await asyncio.to_thread(arrived.acquire, timeout=DEADLINE_S)
+
+    running = serve(note_arrivals)
+    feed = live() if collect is collect_sync else live_async()
+    collect(running.target, rgb_model, feed, [])
+
+    assert [len(request.snippets) for request in running.daemon.requests] == [1, 1, 1]
+
+
+@both
 def test_every_request_of_a_stream_carries_its_urgency(serve, rgb_model, collect):
     running = serve()
 
-    collect(running.target, rgb_model, snippets(4), [], priority=Priority.BULK, timeout_s=2)
+    urgency = {"priority": Priority.BULK, "timeout_s": 2}
+    collect(running.target, rgb_model, snippets(4), [], group_size=1, **urgency)
 
     assert [(r.priority, r.timeout_us) for r in running.daemon.requests] == [(2, 2_000_000)] * 4
 
@@ -321,7 +362,7 @@ def test_a_newer_version_may_take_over_within_a_stream(serve, rgb_model, collect
         yield from (scored(request, version=4) for request in requests)
 
     results: list[SnippetScores] = []
-    collect(serve(roll_out).target, rgb_model, snippets(3), results)
+    collect(serve(roll_out).target, rgb_model, snippets(3), results, group_size=1)
 
     assert [result.version for result in results] == [3, 4, 4]
 
@@ -423,7 +464,13 @@ def test_a_daemon_that_drains_while_snippets_are_sent_loses_no_answer(serve, rgb
 
     results: list[SnippetScores] = []
     with pytest.raises(StreamInterrupted, match="UNAVAILABLE"):
-        collect(serve(drain).target, rgb_model, map(snippet, itertools.count()), results)
+        collect(
+            serve(drain).target,
+            rgb_model,
+            map(snippet, itertools.count()),
+            results,
+            group_size=1,
+        )
 
     assert len(results) == 20
 
@@ -437,7 +484,14 @@ def test_a_draining_daemon_interrupts_the_stream_after_its_answers(serve, rgb_mo
 
     results: list[SnippetScores] = []
     with pytest.raises(StreamInterrupted, match="draining") as caught:
-        collect(serve(drain).target, rgb_model, snippets(4), results, max_in_flight=4)
+        collect(
+            serve(drain).target,
+            rgb_model,
+            snippets(4),
+            results,
+            max_in_flight=4,
+            group_size=1,
+        )
 
     assert len(results) == 3
     assert (caught.value.answered, caught.value.unanswered) == (3, 1)
@@ -450,7 +504,7 @@ def test_a_stream_that_ends_well_but_early_is_interrupted(serve, rgb_model, coll
         return map(scored, accepted[:3])
 
     with pytest.raises(StreamInterrupted, match="ended early with OK") as caught:
-        collect(serve(answer_three).target, rgb_model, snippets(4), [])
+        collect(serve(answer_three).target, rgb_model, snippets(4), [], group_size=1)
 
     assert (caught.value.answered, caught.value.unanswered) == (3, 1)
 
@@ -462,7 +516,7 @@ def test_replies_out_of_order_are_reported(serve, rgb_model, collect):
         yield from map(scored, (second, first))
 
     with pytest.raises(BadReply, match=r"'cam/0', got one for 'cam/1'.*out of order"):
-        collect(serve(swap).target, rgb_model, snippets(2), [])
+        collect(serve(swap).target, rgb_model, snippets(2), [], group_size=1)
 
 
 @both
