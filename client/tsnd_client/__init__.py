@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         StreamInterrupted,
         VideoError,
     )
-    from tsnd_client.health import Health, ModelHealth
+    from tsnd_client.health import Health
     from tsnd_client.jpeg import Jpeg
     from tsnd_client.messages import ClassScore, SnippetScores, StreamResult
     from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, OutputInfo, Pair
@@ -38,7 +38,7 @@ else:
         "consensus": "mean_over_snippets softmax top_k",
         "errors": "BadReply CallFailed ClientError DaemonUnavailable FrameMismatch InputError "
         "MissingExtra ModelNotFound OutputError SnippetRejected StreamInterrupted VideoError",
-        "health": "Health ModelHealth",
+        "health": "Health",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
         "model_info": "Modality ModelInfo ModelSummary OutputInfo Pair",
@@ -73,7 +73,6 @@ __all__ = [
     "Jpeg",
     "MissingExtra",
     "Modality",
-    "ModelHealth",
     "ModelInfo",
     "ModelNotFound",
     "ModelSummary",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -23,6 +24,8 @@ from tsnd_daemon.shared_memory import PixelSource, RegionOpener
 from tsnd_daemon.validation import Sources
 from tsnd_daemon.wire.requests import Buffer, Request, parse_request, readable
 from tsnd_daemon.wire.responses import EVERYTHING, to_reply_form
+
+_VERSION = version("tsnd")
 
 
 class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
@@ -126,6 +129,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 for model in self._catalogue.served()
             ],
             pairs=self._catalogue.pairs(),
+            daemon_version=_VERSION,
         )
 
     async def GetModel(
