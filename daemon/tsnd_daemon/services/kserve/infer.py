@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tsnd.kserve import inference_pb2 as pb
 from tsnd_daemon.errors import InvalidRequest
 from tsnd_daemon.scheduling.waiting_room import Waiting
+from tsnd_daemon.security.callers import current_caller
 from tsnd_daemon.services.deadlines import earlier
 from tsnd_daemon.services.kserve.inputs import InputReader
 from tsnd_daemon.services.kserve.models import find
@@ -118,10 +119,13 @@ class Inference:
         where = _describe(message.id)
         model = find(self.catalogue, message.model_name, message.model_version)
         options = read_options(message.parameters, where)
+        limit = current_caller().in_flight()
         snippets = self.inputs.read(message, request.raw, model.contract, where)
         forms = read_forms(
             message.outputs, model.manifest, self.inputs.regions, rows=len(snippets), where=where
         )
+        if limit is not None:
+            limit.check_room(len(snippets))
         waiting = _submit(
             snippets,
             model,
@@ -129,6 +133,9 @@ class Inference:
             priority=options.priority,
             deadline_ns=earlier(deadline_ns, options.timeout_us),
         )
+        if limit is not None:
+            for each in waiting:
+                limit.hold(each.scores)
         return Accepted(message.id, model, waiting, forms, options)
 
 
