@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tsnd_client.client import AsyncClient, Client
+    from tsnd_client.connection import Tls
     from tsnd_client.consensus import mean_over_snippets, softmax, top_k
     from tsnd_client.errors import (
         BadReply,
         CallFailed,
         ClientError,
+        CredentialsError,
         DaemonUnavailable,
         FrameMismatch,
         InputError,
@@ -35,9 +37,11 @@ if TYPE_CHECKING:
 else:
     _NAMES = {
         "client": "AsyncClient Client",
+        "connection": "Tls",
         "consensus": "mean_over_snippets softmax top_k",
-        "errors": "BadReply CallFailed ClientError DaemonUnavailable FrameMismatch InputError "
-        "MissingExtra ModelNotFound OutputError SnippetRejected StreamInterrupted VideoError",
+        "errors": "BadReply CallFailed ClientError CredentialsError DaemonUnavailable "
+        "FrameMismatch InputError MissingExtra ModelNotFound OutputError SnippetRejected "
+        "StreamInterrupted VideoError",
         "health": "Health",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
@@ -66,6 +70,7 @@ __all__ = [
     "ClassScore",
     "Client",
     "ClientError",
+    "CredentialsError",
     "DaemonUnavailable",
     "FrameMismatch",
     "Health",
@@ -85,6 +90,7 @@ __all__ = [
     "SnippetScores",
     "StreamInterrupted",
     "StreamResult",
+    "Tls",
     "VideoError",
     "mean_over_snippets",
     "softmax",

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tsnd.v1 import snippets_pb2
 from tsnd.v1.snippets_pb2_grpc import SnippetServiceStub
 from tsnd_client import async_stream, sync_stream
+from tsnd_client.connection import Tls, to_connection
 from tsnd_client.defaults import DEFAULT_DEADLINE_S, DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET
 from tsnd_client.health import Health, ask_health
 from tsnd_client.in_flight import InFlight, NamedPixels
@@ -70,6 +71,9 @@ class Client:
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         deadline_s: float | None = DEFAULT_DEADLINE_S,
         shared_memory: bool = True,
+        token: str | None = None,
+        tls: Tls | None = None,
+        allow_plaintext_token: bool = False,
     ) -> None:
         """Prepare a connection; it is made by the first call.
 
@@ -80,9 +84,16 @@ class Client:
                 its own, see `score_stream`.
             shared_memory: Whether streams to a daemon on this host share memory with it for
                 the pixels, where it can open this process's; they are sent otherwise.
+            token: Sent with every call, to a daemon that asks for one; None takes TSND_TOKEN,
+                or what is in the file that TSND_TOKEN_FILE names.
+            tls: Encrypts; None does where TSND_CA names the file of an authority, with
+                TSND_CLIENT_CERTIFICATE and TSND_CLIENT_KEY where the daemon asks for them.
+            allow_plaintext_token: Whether a token may leave this host without encryption.
 
         Raises:
             ValueError: `max_in_flight` is less than 1.
+            CredentialsError: A file cannot be read, or the token would be sent for all to
+                read.
         """
         self._target = target
         self._max_in_flight = _require_positive(max_in_flight)
@@ -94,8 +105,11 @@ class Client:
         )
         self._deadline_s = deadline_s
         self._models: _Models = {}
-        self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._stub = SnippetServiceStub(self._channel)
+        connection = to_connection(
+            target, token=token, tls=tls, allow_plaintext_token=allow_plaintext_token
+        )
+        self._channel = connection.open(_CHANNEL_OPTIONS)
+        self._stub = connection.authorize(SnippetServiceStub(self._channel))
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +123,7 @@ class Client:
 
     def health(self) -> Health:
         """Ask whether the daemon serves, and what; a daemon that does not answer is no error."""
-        return ask_health(self._channel, self._target, self._deadline_s)
+        return ask_health(self._channel, self._stub, self._target, self._deadline_s)
 
     def models(self) -> tuple[ModelSummary, ...]:
         """List the models that the daemon serves, one line per version, sorted by name.
@@ -270,6 +284,9 @@ class AsyncClient:
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         deadline_s: float | None = DEFAULT_DEADLINE_S,
         shared_memory: bool = True,
+        token: str | None = None,
+        tls: Tls | None = None,
+        allow_plaintext_token: bool = False,
     ) -> None:
         """Prepare a connection; arguments and errors are those of `Client`."""
         self._target = target
@@ -282,8 +299,11 @@ class AsyncClient:
         )
         self._deadline_s = deadline_s
         self._models: _Models = {}
-        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._stub = SnippetServiceStub(self._channel)
+        connection = to_connection(
+            target, token=token, tls=tls, allow_plaintext_token=allow_plaintext_token
+        )
+        self._channel = connection.open_async(_CHANNEL_OPTIONS)
+        self._stub = connection.authorize(SnippetServiceStub(self._channel))
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 ClientError
 ├── InputError           what was given cannot be used: change it, then try again
+│   ├── CredentialsError   a certificate or token that cannot be used, or sent safely
 │   ├── FrameMismatch      pixels that the model does not take
 │   ├── MissingExtra       a package of the extra tsnd[video] is not installed
 │   ├── ModelNotFound      the daemon does not serve that model
@@ -19,6 +20,8 @@ import grpc
 _REMEDIES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more with deadline_s or timeout_s, or lighten "
     "the daemon's load.",
+    grpc.StatusCode.UNAUTHENTICATED: "Set TSND_TOKEN, or give token=...; whoever runs the daemon "
+    "makes one with `tsnd token new`.",
     grpc.StatusCode.UNIMPLEMENTED: "Is it tsnd that listens there, of this client's version?",
 }
 
@@ -29,6 +32,10 @@ class ClientError(Exception):
 
 class InputError(ClientError):
     """What was given cannot be used; the message says what would be."""
+
+
+class CredentialsError(InputError):
+    """A certificate or token that cannot be read, or would be sent for all to read."""
 
 
 class FrameMismatch(InputError):

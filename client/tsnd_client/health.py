@@ -30,11 +30,17 @@ class Health:
     models: tuple[ModelSummary, ...] = ()
 
 
-def ask_health(channel: grpc.Channel, target: str, deadline_s: float | None) -> Health:
+def ask_health(
+    channel: grpc.Channel,
+    stub: snippets_pb2_grpc.SnippetServiceStub,
+    target: str,
+    deadline_s: float | None,
+) -> Health:
     """Ask a daemon how it is; whatever keeps it from answering is the reason.
 
     Args:
         channel: The connection to it.
+        stub: Of its service, on that connection.
         target: Its address, HOST:PORT.
         deadline_s: Longest each question may take, seconds; None is for ever.
     """
@@ -45,9 +51,7 @@ def ask_health(channel: grpc.Channel, target: str, deadline_s: float | None) -> 
         if status.status != _SERVING:
             name = health_pb2.HealthCheckResponse.ServingStatus.Name(status.status)
             return Health(target, serving=False, reason=f"the daemon says {name}")
-        listed = snippets_pb2_grpc.SnippetServiceStub(channel).ListModels(
-            snippets_pb2.ListModelsRequest(), timeout=deadline_s
-        )
+        listed = stub.ListModels(snippets_pb2.ListModelsRequest(), timeout=deadline_s)
     except grpc.RpcError as err:
         return Health(target, serving=False, reason=f"{err.code().name}: {err.details()}")
     models = to_model_summaries(listed)
