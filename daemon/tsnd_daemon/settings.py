@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    CliImplicitFlag,
     CliSuppress,
     InitSettingsSource,
     NoDecode,
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
         description="file of the tokens that calls are let in with, as `tsnd token new` prints "
         "them; read again on SIGHUP. Without it there is no authentication",
     )
-    insecure: bool = Field(
+    insecure: CliImplicitFlag[bool] = Field(
         False,
         description="listen on any address without TLS: whoever is on the way can read and "
         "change everything, tokens too",
