@@ -25,6 +25,9 @@ def connection_options(settings: Settings, *, max_message_bytes: int) -> list[tu
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         ("grpc.keepalive_time_ms", int(settings.keepalive_interval_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
+        # Of pings that measure the connection, too: while one of them is unanswered, which is a
+        # minute if it is left at that, gRPC sends none for a sign of life.
+        ("grpc.http2.ping_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_CLIENT_PING_S * 1000),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_S * 1000),
