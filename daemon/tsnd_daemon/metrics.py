@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from tsnd_daemon.errors import RequestError
 from tsnd_daemon.model_statistics import ModelStatistics
 from tsnd_daemon.sample_histogram import SampleHistogram, Seconds
+from tsnd_daemon.stages import StageHistograms
 
 _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -69,6 +70,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.stages = StageHistograms(registry)
         self.snippet_duration = SampleHistogram(
             "tsnd_snippet_duration_seconds",
             "From a snippet's acceptance to its scores.",
@@ -102,6 +104,7 @@ class ModelMetrics:
         self._metrics = metrics
         self._labels = labels
         self.statistics = ModelStatistics()
+        self.stages = metrics.stages.labels(*labels)
         self.pending = metrics.pending.labels(*labels)
         self._executions = metrics.executions.labels(*labels)
         self._inferences = metrics.inferences.labels(*labels)
@@ -131,6 +134,6 @@ class ModelMetrics:
         every = self._metrics
         for metric in (
             every.pending, every.executions, every.inferences, every.batch_size,
-            every.queue_delay, every.execution, every.snippet_duration,
+            every.queue_delay, every.execution, every.snippet_duration, every.stages,
         ):  # fmt: skip
             metric.remove(*self._labels)

@@ -14,6 +14,7 @@ from tsnd_daemon.errors import InvalidSnippet, RegionRefused
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.scheduling.fair_queue import PRIORITIES
 from tsnd_daemon.scheduling.waiting_room import NORMAL
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.deadlines import deadline_of, earlier
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
 from tsnd_daemon.services.open_calls import OpenCalls
@@ -73,14 +74,20 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 )
             # Calls of one client share, as the snippets of a stream do.
             sources = Sources(self._decoders)
-            accept = self._admit(message, sources, context.peer(), deadline_of(context))
+            accept = self._admit(
+                message, request.received_ns, sources, context.peer(), deadline_of(context)
+            )
             accepted = accept(message.snippets[0], request.pixels[0])
             try:
                 scores = await accepted.waiting.scores
             except asyncio.CancelledError:
                 accepted.withdraw()
                 raise
-            return accepted.writer.response(accepted.snippet_id, scores)
+            response = accepted.writer.response(accepted.snippet_id, scores)
+            answers = Answers()
+            accepted.join(answers, scores.execution)
+            answers.note_written()  # by gRPC, as soon as this returns
+            return response
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ScoreStream(  # type: ignore[override]
@@ -98,7 +105,9 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
 
         stream = ScoreStream(
             context,
-            lambda message: self._admit(message, sources, stream, deadline_ns),
+            lambda message, received_ns: self._admit(
+                message, received_ns, sources, stream, deadline_ns
+            ),
             attach,
             self._metrics,
             max_in_flight=self._max_in_flight,
@@ -156,6 +165,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
     def _admit(
         self,
         message: snippets_pb2.ScoreRequest,
+        received_ns: int,
         sources: Sources,
         stream: object,
         call_deadline_ns: int | None,
@@ -183,7 +193,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 deadline_ns=deadline_ns,
                 arrived_ns=arrived_ns,
             )
-            return Accepted(valid.id, model, waiting, writer)
+            return Accepted(valid.id, model, waiting, writer, received_ns)
 
         return accept
 

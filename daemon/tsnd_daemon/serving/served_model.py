@@ -20,6 +20,7 @@ from tsnd_daemon.scheduling.batcher import Batcher
 from tsnd_daemon.scheduling.device_share import Device
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 from tsnd_daemon.snippets import Snippet
+from tsnd_daemon.stages import ModelStages
 from tsnd_daemon.validation import SnippetContract
 from tsnd_daemon.wire.responses import ScoreWriters
 
@@ -40,6 +41,7 @@ class ServedModel:
         batcher: Takes its snippets.
         policy: Bounds of its batches.
         statistics: What has become of its snippets.
+        stages: Where their time went.
     """
 
     model: Model
@@ -48,6 +50,7 @@ class ServedModel:
     batcher: Batcher
     policy: BatchPolicy
     statistics: ModelStatistics
+    stages: ModelStages
 
     @property
     def max_batch_size(self) -> int:
@@ -129,6 +132,7 @@ async def serve_model(
             batcher,
             options.policy,
             reported.statistics,
+            reported.stages,
         )
 
 
