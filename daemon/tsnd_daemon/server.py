@@ -22,6 +22,7 @@ from tsnd_daemon.backends.choice import choose
 from tsnd_daemon.backends.factories import executor_factories
 from tsnd_daemon.backends.machine import this_machine
 from tsnd_daemon.errors import AddressError, ExecutorLost, SettingsError, StartError
+from tsnd_daemon.gpu_metrics import gpu_metrics
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_package
 from tsnd_daemon.services.control import ModelControlService
@@ -109,6 +110,7 @@ class Server:
                 try:
                     if await self._unless_stopped(pool.load_all()):
                         with (
+                            gpu_metrics(registry),
                             _decoders(settings.decode_threads) as decoders,
                             _metrics_endpoint(
                                 settings.host, settings.metrics_port, registry

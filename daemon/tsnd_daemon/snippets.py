@@ -30,7 +30,9 @@ class Stored(Protocol):
     error: RequestError | None
 
     @property
-    def waited_ns(self) -> int: ...
+    def waited_ns(self) -> int:
+        """See above; what is not decoded may have a constant."""
+        ...
 
     def begin(self, row: Pixels) -> None:
         """Begin to write them, where it takes long in another thread.

@@ -45,7 +45,7 @@ class Run(NamedTuple):
             before.
         end: When it had its outputs.
         written: When gRPC had taken the results.
-        count: How many snippets they are.
+        snippets: How many they are.
     """
 
     received: int
@@ -56,7 +56,7 @@ class Run(NamedTuple):
     start: int
     end: int
     written: int
-    count: int
+    snippets: int
 
 
 def split(runs: Nanoseconds) -> Nanoseconds:

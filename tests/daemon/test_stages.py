@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -10,7 +10,7 @@ from tsnd_daemon.stages import SECONDS, STAGES, Run, StageHistograms, split
 
 MS = 1_000_000
 # Read at 1 ms, accepted at 2, copied from 10 to 14 of which 3 went to decoding, run to 20.
-RUN = Run(1 * MS, 2 * MS, 10 * MS, 14 * MS, 3 * MS, 10 * MS, 20 * MS, 22 * MS, count=8)
+RUN = Run(1 * MS, 2 * MS, 10 * MS, 14 * MS, 3 * MS, 10 * MS, 20 * MS, 22 * MS, snippets=8)
 
 
 def stages_of(run):
@@ -46,6 +46,7 @@ def runs(draw):
     )
 
 
+@settings(deadline=None)
 @given(st.lists(runs(), min_size=1, max_size=20))
 def test_stages_are_never_negative_and_add_up_to_the_whole(some):
     table = np.array(some)
@@ -59,6 +60,7 @@ def value(registry, name, **labels):
     return registry.get_sample_value(name, {"model": "m", "version": "1", **labels})
 
 
+@settings(deadline=None)  # the first call loads what others do not
 @given(st.lists(runs(), max_size=20))
 def test_histograms_count_each_snippet_of_a_run(some):
     registry = CollectorRegistry()
@@ -66,7 +68,7 @@ def test_histograms_count_each_snippet_of_a_run(some):
     for run in some:
         model.note(run)
 
-    whole = [(run.written - run.received) / 1e9 for run in some for _ in range(run.count)]
+    whole = [(run.written - run.received) / 1e9 for run in some for _ in range(run.snippets)]
     assert value(registry, "tsnd_end_to_end_seconds_count") == len(whole)
     assert value(registry, "tsnd_end_to_end_seconds_sum") == pytest.approx(sum(whole))
     for bound in (SECONDS[3], SECONDS[-1]):
@@ -79,13 +81,18 @@ def test_histograms_count_each_snippet_of_a_run(some):
 def test_runs_noted_while_others_are_counted_are_all_there():
     registry = CollectorRegistry()
     model = StageHistograms(registry).labels("m", "1")
-    noting = threading.Thread(target=lambda: [model.note(RUN) for _ in range(20_000)])
+
+    def note_many():
+        for _ in range(20_000):
+            model.note(RUN)
+
+    noting = threading.Thread(target=note_many)
     noting.start()
     while noting.is_alive():
         model.read()
     noting.join()
 
-    assert value(registry, "tsnd_end_to_end_seconds_count") == 20_000 * RUN.count
+    assert value(registry, "tsnd_end_to_end_seconds_count") == 20_000 * RUN.snippets
 
 
 def test_a_model_that_is_removed_is_no_longer_scraped():

@@ -15,11 +15,12 @@ from tsnd.v1 import model_pb2, snippets_pb2
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 from tsnd_daemon.stages import STAGES
 
-ROUNDS = 3
+ROUNDS = 4
+EXECUTION_S = 0.1
 WHOLE = "tsnd_end_to_end_seconds"
 OF_THE_MODEL = ("tiny_rgb", "1")
 
-slow = partial(SyntheticExecutor, execution_s=0.15, max_batch_size=8)
+slow = partial(SyntheticExecutor, execution_s=EXECUTION_S, max_batch_size=8)
 
 
 def raw(name):
@@ -42,42 +43,51 @@ async def wait_until_noted(daemon, count):
     return await asyncio.to_thread(samples, daemon.endpoints.metrics)
 
 
+async def answered(stream, snippets):
+    """Send a message and read all of its results; returns how long that took, seconds."""
+    begun_s = time.monotonic()
+    await stream.write(snippets_pb2.ScoreRequest(model="tiny_rgb", snippets=snippets))
+    left = len(snippets)
+    while left:
+        reply = await stream.read()
+        assert isinstance(reply, snippets_pb2.ScoreStreamResponse)
+        assert all(result.HasField("response") for result in reply.results)
+        left -= len(reply.results)
+    return time.monotonic() - begun_s
+
+
 @pytest.mark.parametrize(("snippet", "group"), [(raw, 1), (jpeg, 1), (raw, 8), (jpeg, 8)])
 async def test_on_a_stream_stages_add_up_to_what_a_client_waits_for(
     tiny_repository, snippet, group
 ):
-    waited_s = 0.0
+    unexplained, whole_s = list[float](), 0.0
     async with running_daemon(tiny_repository, make_executor=slow) as daemon:
         stream = daemon.stub.ScoreStream()
-        for turn in range(ROUNDS):
+        for turn in range(1, ROUNDS + 1):
             snippets = [snippet(f"{turn}/{index}") for index in range(group)]
-            begun_s = time.monotonic()
-            await stream.write(snippets_pb2.ScoreRequest(model="tiny_rgb", snippets=snippets))
-            answered = 0
-            while answered < group:
-                found = (await stream.read()).results
-                assert all(result.HasField("response") for result in found)
-                answered += len(found)
-            waited_s += group * (time.monotonic() - begun_s)
-        seen = await wait_until_noted(daemon, ROUNDS * group)
+            waited_s = group * await answered(stream, snippets)
+            seen = await wait_until_noted(daemon, turn * group)
+            before_s, whole_s = whole_s, seen[f"{WHOLE}_sum", *OF_THE_MODEL]
+            unexplained.append(1 - (whole_s - before_s) / waited_s)
 
-    stages, whole_s = stage_sums(seen), seen[f"{WHOLE}_sum", *OF_THE_MODEL]
+    stages = stage_sums(seen)
     assert sum(stages.values()) == pytest.approx(whole_s, rel=1e-6)
-    assert whole_s == pytest.approx(waited_s, rel=0.05)
-    assert stages["compute"] == pytest.approx(ROUNDS * group * 0.15, rel=0.05)
+    # The least of some turns: a busy machine may stop the client in any of them.
+    assert 0.0 < min(unexplained) < 0.05
+    assert stages["compute"] >= ROUNDS * group * EXECUTION_S
     assert (stages["decode"] > 0.0) == (snippet is jpeg)
     assert all(stages[stage] > 0.0 for stage in STAGES if stage != "decode")
 
 
 async def test_calls_of_one_message_are_in_it_too(tiny_repository):
     async with running_daemon(tiny_repository, make_executor=slow) as daemon:
-        begun_s = time.monotonic()
         await daemon.stub.Score(request("one"))
-        await stub_of(daemon).ModelInfer(infer_request("two"))
-        waited_s = time.monotonic() - begun_s
-        seen = await wait_until_noted(daemon, 2)
+        await stub_of(daemon).ModelInfer(infer_request("two", rows=3))
+        seen = await wait_until_noted(daemon, 4)
 
-    assert seen[f"{WHOLE}_sum", *OF_THE_MODEL] == pytest.approx(waited_s, rel=0.05)
+    stages = stage_sums(seen)
+    assert stages["compute"] >= 4 * EXECUTION_S
+    assert sum(stages.values()) == pytest.approx(seen[f"{WHOLE}_sum", *OF_THE_MODEL])
 
 
 async def test_each_snippet_of_a_kserve_stream_counts(tiny_repository):

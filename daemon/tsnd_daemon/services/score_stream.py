@@ -236,7 +236,7 @@ class ScoreStream:
                 raise item.error
             scores = item.waiting.scores.result()
         except RequestError as err:
-            self._metrics.rejected.labels(err.code.name).inc()
+            self._metrics.note_rejected(err)
             err.forget_frames()
             result = error_result(item.snippet_id, err)
             return snippets_pb2.ScoreStreamResponse(results=[result]).SerializeToString()

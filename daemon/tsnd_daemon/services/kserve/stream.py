@@ -144,7 +144,7 @@ class InferStream:
                 raise item.error
             response.infer_response.CopyFrom(await item.response())
         except RequestError as err:
-            self._metrics.rejected.labels(err.code.name).inc()
+            self._metrics.note_rejected(err)
             err.forget_frames()
             response.error_message = error_message(err)
             response.infer_response.id = item.request_id
