@@ -23,6 +23,7 @@ from tsnd_daemon.backends.factories import executor_factories
 from tsnd_daemon.backends.machine import this_machine
 from tsnd_daemon.connections import connection_options, open_port
 from tsnd_daemon.errors import AddressError, ExecutorLost, SettingsError, StartError
+from tsnd_daemon.gpu_metrics import gpu_metrics
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_package
 from tsnd_daemon.security.guard import RELOADED, Guard
@@ -138,6 +139,7 @@ class Server:
                 try:
                     if await self._unless_stopped(pool.load_all()):
                         with (
+                            gpu_metrics(registry),
                             _decoders(settings.decode_threads) as decoders,
                             _metrics_endpoint(
                                 settings.metrics_host, settings.metrics_port, registry

@@ -17,6 +17,7 @@ from tsnd_daemon.scheduling.fair_queue import PRIORITIES
 from tsnd_daemon.scheduling.waiting_room import NORMAL
 from tsnd_daemon.security.callers import current_caller
 from tsnd_daemon.security.tokens import Right
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.deadlines import deadline_of, earlier
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
 from tsnd_daemon.services.open_calls import OpenCalls
@@ -78,14 +79,20 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 )
             # Calls of one client share, as the snippets of a stream do.
             sources = Sources(self._decoders)
-            accept = self._admit(message, sources, context.peer(), deadline_of(context))
+            accept = self._admit(
+                message, request.received_ns, sources, context.peer(), deadline_of(context)
+            )
             accepted = accept(message.snippets[0], request.pixels[0])
             try:
                 scores = await accepted.waiting.scores
             except asyncio.CancelledError:
                 accepted.withdraw()
                 raise
-            return accepted.writer.response(accepted.snippet_id, scores)
+            response = accepted.writer.response(accepted.snippet_id, scores)
+            answers = Answers()
+            accepted.join(answers, scores.execution)
+            answers.note_written()  # by gRPC, as soon as this returns
+            return response
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ScoreStream(  # type: ignore[override]
@@ -103,7 +110,9 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
 
         stream = ScoreStream(
             context,
-            lambda message: self._admit(message, sources, stream, deadline_ns),
+            lambda message, received_ns: self._admit(
+                message, received_ns, sources, stream, deadline_ns
+            ),
             attach,
             self._metrics,
             max_in_flight=self._max_in_flight,
@@ -171,6 +180,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
     def _admit(
         self,
         message: snippets_pb2.ScoreRequest,
+        received_ns: int,
         sources: Sources,
         stream: object,
         call_deadline_ns: int | None,
@@ -205,7 +215,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             )
             if limit is not None:
                 limit.hold(waiting.scores)
-            return Accepted(valid.id, model, waiting, writer)
+            return Accepted(valid.id, model, waiting, writer, received_ns)
 
         return accept
 

@@ -1,6 +1,7 @@
 """One request: accepted at once or refused, answered when all of its snippets have scores."""
 
 import asyncio
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from tsnd.kserve import inference_pb2 as pb
 from tsnd_daemon.errors import InvalidRequest
 from tsnd_daemon.scheduling.waiting_room import Waiting
 from tsnd_daemon.security.callers import current_caller
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.deadlines import earlier
 from tsnd_daemon.services.kserve.inputs import InputReader
 from tsnd_daemon.services.kserve.models import find
@@ -38,6 +40,7 @@ class Accepted:
         waiting: Its snippets, in the order of its rows.
         forms: How its outputs are wanted.
         options: What else it asks for.
+        received_ns: When it began to be read, monotonic.
     """
 
     request_id: str
@@ -45,6 +48,7 @@ class Accepted:
     waiting: Sequence[Waiting]
     forms: Sequence[OutputForm]
     options: RequestOptions
+    received_ns: int
 
     @property
     def rows(self) -> int:
@@ -71,6 +75,18 @@ class Accepted:
         response.id = self.request_id
         mark_final(response, self.options)
         return response
+
+    def note_written(self) -> None:
+        """Note where the time of its snippets went, once the response is written."""
+        answers = Answers()
+        for waiting in self.waiting:
+            answers.take(
+                self.model,
+                waiting.scores.result().execution,
+                received_ns=self.received_ns,
+                arrived_ns=waiting.enqueued_ns,
+            )
+        answers.note_written()
 
     def withdraw(self) -> None:
         """Forget it, before it costs compute if possible."""
@@ -136,7 +152,7 @@ class Inference:
         if limit is not None:
             for each in waiting:
                 limit.hold(each.scores)
-        return Accepted(message.id, model, waiting, forms, options)
+        return Accepted(message.id, model, waiting, forms, options, request.received_ns)
 
 
 def _describe(request_id: str) -> str:
@@ -158,11 +174,15 @@ def _submit(
     deadline_ns: int | None,
 ) -> list[Waiting]:
     """Queue all of some snippets, or none."""
-    accepted = list[Waiting]()
+    accepted, arrived_ns = list[Waiting](), time.monotonic_ns()
     try:
         for snippet in snippets:
             waiting = model.batcher.submit(
-                snippet, stream=stream, priority=priority, deadline_ns=deadline_ns
+                snippet,
+                stream=stream,
+                priority=priority,
+                deadline_ns=deadline_ns,
+                arrived_ns=arrived_ns,
             )
             accepted.append(waiting)
     except Exception:

@@ -132,7 +132,9 @@ class KServeService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             accepted = self._inference.accept(
                 request, stream=context.peer(), deadline_ns=deadline_of(context)
             )
-            return await accepted.response()
+            response = await accepted.response()
+            accepted.note_written()  # by gRPC, as soon as this returns
+            return response
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ModelStreamInfer(  # type: ignore[override]
