@@ -35,7 +35,10 @@ async def test_health_is_serving_as_a_whole_and_by_service(tiny_repository):
 
 
 async def test_metrics_tell_what_was_served(tiny_repository):
-    async with running_daemon(tiny_repository) as daemon, AsyncClient(daemon.endpoints.grpc) as c:
+    async with (
+        running_daemon(tiny_repository, backend="onnxruntime") as daemon,
+        AsyncClient(daemon.endpoints.grpc) as c,
+    ):
         stream = c.score_stream(await c.model("tiny_rgb"), ((str(i), FRAME) for i in range(30)))
         assert len([r async for r in stream]) == 30
         await c.score(await c.model("tiny_flow"), np.zeros((10, 16, 21), np.uint8))
