@@ -17,12 +17,14 @@ if TYPE_CHECKING:
         CallFailed,
         ClientError,
         DaemonUnavailable,
+        FlowFailed,
         FrameMismatch,
         InputError,
         MissingExtra,
         ModelNotFound,
         OutputError,
         SnippetRejected,
+        SourceLost,
         StreamInterrupted,
         VideoError,
     )
@@ -36,8 +38,9 @@ else:
     _NAMES = {
         "client": "AsyncClient Client",
         "consensus": "mean_over_snippets softmax top_k",
-        "errors": "BadReply CallFailed ClientError DaemonUnavailable FrameMismatch InputError "
-        "MissingExtra ModelNotFound OutputError SnippetRejected StreamInterrupted VideoError",
+        "errors": "BadReply CallFailed ClientError DaemonUnavailable FlowFailed FrameMismatch "
+        "InputError MissingExtra ModelNotFound OutputError SnippetRejected SourceLost "
+        "StreamInterrupted VideoError",
         "health": "Health ModelHealth",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
@@ -67,6 +70,7 @@ __all__ = [
     "Client",
     "ClientError",
     "DaemonUnavailable",
+    "FlowFailed",
     "FrameMismatch",
     "Health",
     "InputError",
@@ -84,6 +88,7 @@ __all__ = [
     "Reply",
     "SnippetRejected",
     "SnippetScores",
+    "SourceLost",
     "StreamInterrupted",
     "StreamResult",
     "VideoError",
