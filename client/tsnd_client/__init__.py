@@ -2,8 +2,8 @@
 
 Importing this package loads nothing: each name is fetched when it is first used, so that a
 command that only prints its help, or a program that only needs `consensus`, does not wait for
-gRPC and NumPy. Frames of video files are in `tsnd_client.video`, which needs the extra
-tsnd[video].
+gRPC and NumPy. Frames of videos are in `tsnd_client.sources`, optical flow in `tsnd_client.flow`;
+both need the extra tsnd[video].
 """
 
 from importlib import import_module

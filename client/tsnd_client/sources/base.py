@@ -13,6 +13,7 @@ and flow field j leads from frame j-1 to frame j.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -126,8 +127,8 @@ class StoredSource(FrameSource, Protocol):
             indices: Ascending; repeats are allowed.
 
         Yields:
-            One frame per index. In the place of a broken frame comes the last good one
-            before it (else the first after it), with its own index.
+            One frame per index. In the place of a broken frame comes the next good one
+            (else the last one), with its own index; it counts as broken.
 
         Raises:
             ValueError: They are not ascending.
@@ -153,7 +154,7 @@ def require_indices(indices: Sequence[int], within: range) -> None:
         ValueError: They are not ascending.
         IndexError: One of them is outside `within`.
     """
-    if any(later < earlier for earlier, later in zip(indices, indices[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(indices)):
         raise ValueError(f"indices must be ascending, got {list(indices[:10])}")
     outside = next((index for index in indices if index not in within), None)
     if outside is not None:
