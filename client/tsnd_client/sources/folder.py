@@ -89,8 +89,8 @@ def list_images(folder: Path) -> Listing:
         raise VideoError(f"{folder} cannot be listed: {err.strerror}.") from err
     if not any(names.values()):
         raise VideoError(
-            f"{folder} holds none of img_*.jpg, flow_x_*.jpg and flow_y_*.jpg, which `tsn flow` and "
-            "dense_flow write. Name a folder of one video's images, or a video file."
+            f"{folder} holds none of img_*.jpg, flow_x_*.jpg and flow_y_*.jpg, as `tsn flow` and "
+            "dense_flow write them. Name a folder of one video's images, or a video file."
         )
     return Listing(folder, names)
 

@@ -178,7 +178,10 @@ class VideoFile:
         return _open(self._path, hardware=self._hardware)
 
     def _empty(self) -> VideoError:
-        return VideoError(f"{self.name} has no frame that can be decoded. Copy or record it again.")
+        return VideoError(
+            f"{self.name} has no frame that can be decoded, of at most {MAX_PIXELS} pixels (8192 x "
+            "8192). Copy or record it again, or scale it down."
+        )
 
 
 @contextmanager
