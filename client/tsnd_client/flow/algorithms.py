@@ -54,7 +54,7 @@ def _tvl1() -> FlowMethod:
 
 def _dis() -> FlowMethod:
     """Prepare dense inverse search (Kroeger et al., ECCV 2016), OpenCV's medium preset."""
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return lambda earlier, later: np.asarray(
         method.calc(earlier, later, np.zeros((*earlier.shape, 2), np.float32)), np.float32
     )

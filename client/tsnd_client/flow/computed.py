@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from types import TracebackType
-from typing import Self
 
+from tsnd_client.closing import Closing
 from tsnd_client.errors import VideoError
 from tsnd_client.flow.stack import FlowField
 from tsnd_client.flow.workers import FlowPool
@@ -17,7 +16,7 @@ TSN_SIZE: Size = (340, 256)
 """Width and height to which TSN scales frames before it computes flow, pixels."""
 
 
-class ComputedFlow:
+class ComputedFlow(Closing):
     """The flow of a stored video; a `FlowSource`.
 
     Frames are scaled in colour, then made grey, as dense_flow does it.
@@ -62,17 +61,6 @@ class ComputedFlow:
     def close(self) -> None:
         """Close the video."""
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _pairs(self, wanted: Sequence[int]) -> Iterator[tuple[Pixels, Pixels]]:
         needed = sorted({frame for index in wanted for frame in (index - 1, index)})

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
-from types import TracebackType
-from typing import Self
 
+from tsnd_client.closing import Closing
 from tsnd_client.errors import FlowFailed
 from tsnd_client.flow.algorithms import Algorithm, FlowMethod, make_method
 from tsnd_client.flow.quantise import BOUND, quantise
@@ -32,7 +31,7 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class FlowPool:
+class FlowPool(Closing):
     """Processes that compute flow; several threads may use it at a time.
 
     They are started when they are first needed. Programs that use it need their
@@ -98,17 +97,6 @@ class FlowPool:
     def close(self) -> None:
         """End the processes, once each is done with the pair that it has."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _start_worker(algorithm: Algorithm, bound: float) -> None:

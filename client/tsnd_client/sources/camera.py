@@ -9,9 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
+from tsnd_client.closing import Closing
 from tsnd_client.errors import SourceLost, VideoError
 from tsnd_client.sources.backoff import backoff_s
 from tsnd_client.sources.base import Counters, Frame, require_stride
@@ -35,7 +34,7 @@ _OPTIONS = {
 _Shot = tuple[int, float, av.VideoFrame]  # number, seconds since the first one, picture
 
 
-class LiveSource:
+class LiveSource(Closing):
     """The frames of a camera or of a network stream; a `FrameSource`.
 
     Args:
@@ -97,17 +96,6 @@ class LiveSource:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _next(self, due: int) -> _Shot | None:
         """Wait for the oldest frame kept whose number is at least `due`; None at the end."""

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from tsnd_client.closing import Closing
 from tsnd_client.errors import InputError, VideoError
 from tsnd_client.images import Pixels, decode_jpeg, require_pixels
 from tsnd_client.sources.base import Counters, Frame, require_stride
@@ -74,7 +73,7 @@ def parse_layout(text: str) -> RawLayout:
     return layout
 
 
-class PipeSource:
+class PipeSource(Closing):
     """The frames of a pipe, which can be read once; a `FrameSource`.
 
     Args:
@@ -123,17 +122,6 @@ class PipeSource:
     def close(self) -> None:
         """End at the next frame."""
         self._is_closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _contents(self) -> Iterator[bytes]:
         return self._raw(self._layout) if self._layout else self._jpegs()
