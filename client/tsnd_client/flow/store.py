@@ -18,6 +18,7 @@ from tsnd_client.images import Pixels, encode_jpeg
 RECIPE_NAME = "flow.json"
 
 _DONE = re.compile(r"(img|flow_x|flow_y)_([0-9]{5,})\.jpg")
+_PARTIAL = re.compile(r"\..+\.([0-9]+)\.partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class FlowStore:
             OutputError: It was begun with another one, or it cannot be written to.
         """
         before = self.recipe()
+        self._remove_partial()
         if before is None:
             self._write(RECIPE_NAME, json.dumps(asdict(recipe), indent=2).encode())
         elif before != recipe:
@@ -126,6 +128,13 @@ class FlowStore:
         for kind, pixels in (("flow_x", planes[0]), ("flow_y", planes[1]), ("img", bgr)):
             self._write(f"{kind}_{number:05d}.jpg", encode_jpeg(pixels))
 
+    def _remove_partial(self) -> None:
+        """Remove what runs left that were killed while they wrote."""
+        for path in self.folder.glob(".*.partial"):
+            match = _PARTIAL.fullmatch(path.name)
+            if match and not _is_running(int(match[1])):
+                path.unlink(missing_ok=True)
+
     def _write(self, name: str, content: bytes) -> None:
         # TSN's tools count whatever begins with img_ or flow_.
         partial = self.folder / f".{name}.{os.getpid()}.partial"
@@ -141,3 +150,13 @@ class FlowStore:
                 f"cannot write {self.folder / name}: {err.strerror}. Name a folder that takes new "
                 "files."
             ) from err
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's, or no process at all
+        pass
+    return True

@@ -116,6 +116,8 @@ class VideoFile(Closing):
 
     def frames_at(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Read exactly these frames; see `StoredSource.frames_at`."""
+        if not indices:
+            return
         require_indices(indices, self.indices)
         numbering = self._number()
         frame: Frame | None = None
