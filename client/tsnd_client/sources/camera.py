@@ -26,6 +26,7 @@ _TIMEOUT_S = 5.0
 # Packets are decoded as they come, and RTSP comes over TCP: over UDP, lost packets break frames.
 _OPTIONS = {
     **DECODER_OPTIONS,
+    "analyzeduration": "1000000",  # microseconds; five times that is spent otherwise
     "fflags": "nobuffer",
     "flags": "low_delay",
     "rtsp_transport": "tcp",

@@ -164,7 +164,7 @@ def wait_for_image(folder, process):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_is_gone_on_with_to_the_same_end(tmp_path, number, status):
-    video = write_moving(tmp_path / "long.mp4", frames=24)
+    video = write_moving(tmp_path / "long.mp4", frames=12)
     process = start_flow(video, tmp_path / "out")
     folder = tmp_path / "out" / "long"
     wait_for_image(folder, process)

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,9 +15,7 @@ RECIPE = Recipe("clip.mp4", 1234, 3, "tvl1", 20.0, 64, 48)
 
 
 def planes_of(index):
-    return np.stack([np.full((48, 64), 100 + index), np.full((48, 64), 10 + index)]).astype(
-        np.uint8
-    )
+    return np.stack([np.full((48, 64), level + index, np.uint8) for level in (100, 10)])
 
 
 def write(store, *numbers):
@@ -63,10 +64,28 @@ def test_a_number_is_done_when_its_three_images_are_there_and_not_empty(store):
 
 def test_what_was_half_written_when_the_power_went_is_not_counted(store):
     write(store, 1)
-    (store.folder / ".img_00002.jpg.77.partial").write_bytes(b"half")
+    half = store.folder / f".img_00002.jpg.{a_process_that_ended()}.partial"
+    half.write_bytes(b"half")
 
     assert store.done() == {1}
     assert FrameFolder(store.folder).indices == range(1, 2)
+    store.begin(RECIPE)
+    assert not half.exists()
+
+
+def test_what_another_run_is_writing_is_left_alone(store):
+    other = store.folder / f".img_00002.jpg.{os.getpid()}.partial"
+    other.write_bytes(b"half")
+
+    store.begin(RECIPE)
+
+    assert other.exists()
+
+
+def a_process_that_ended():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 def test_the_same_recipe_goes_on(store):
