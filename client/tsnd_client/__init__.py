@@ -2,8 +2,8 @@
 
 Importing this package loads nothing: each name is fetched when it is first used, so that a
 command that only prints its help, or a program that only needs `consensus`, does not wait for
-gRPC and NumPy. Frames of video files are in `tsnd_client.video`, which needs the extra
-tsnd[video].
+gRPC and NumPy. Frames of videos are in `tsnd_client.sources`, optical flow in `tsnd_client.flow`;
+both need the extra tsnd[video].
 """
 
 from importlib import import_module
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         ClientError,
         CredentialsError,
         DaemonUnavailable,
+        FlowFailed,
         FrameMismatch,
         InputError,
         MissingExtra,
         ModelNotFound,
         OutputError,
         SnippetRejected,
+        SourceLost,
         StreamInterrupted,
         VideoError,
     )
@@ -39,9 +41,9 @@ else:
         "client": "AsyncClient Client",
         "connection": "Tls",
         "consensus": "mean_over_snippets softmax top_k",
-        "errors": "BadReply CallFailed ClientError CredentialsError DaemonUnavailable "
+        "errors": "BadReply CallFailed ClientError CredentialsError DaemonUnavailable FlowFailed "
         "FrameMismatch InputError MissingExtra ModelNotFound OutputError SnippetRejected "
-        "StreamInterrupted VideoError",
+        "SourceLost StreamInterrupted VideoError",
         "health": "Health",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
@@ -72,6 +74,7 @@ __all__ = [
     "ClientError",
     "CredentialsError",
     "DaemonUnavailable",
+    "FlowFailed",
     "FrameMismatch",
     "Health",
     "InputError",
@@ -88,6 +91,7 @@ __all__ = [
     "Reply",
     "SnippetRejected",
     "SnippetScores",
+    "SourceLost",
     "StreamInterrupted",
     "StreamResult",
     "Tls",
