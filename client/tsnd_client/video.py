@@ -71,6 +71,16 @@ def probe(path: Path | str) -> VideoInfo:
         )
 
 
+def count_frames(path: Path | str) -> int:
+    """Count the frames of a video file, without decoding them.
+
+    Raises:
+        VideoError: The file is missing, empty, not a video, or has no video stream.
+    """
+    with _open(Path(path)) as (container, stream):
+        return sum(1 for packet in container.demux(stream) if packet.size)
+
+
 def read_frames(
     path: Path | str, stride: int = 1, *, on_broken: Callable[[str], object] | None = None
 ) -> Iterator[Frame]:
