@@ -76,16 +76,24 @@ def _open(
     flow: FlowPool | None,
 ) -> Reading:
     source = open_source()
+    counts = {Modality.RGB: source.images, Modality.FLOW: source.fields}
     ticks = {
-        modality: protocol.ticks(source.images, max(1, model.stack_depth))
+        modality: protocol.ticks(counts[modality], max(1, model.stack_depth))
         for modality, model in models.items()
     }
     if not any(ticks.values()):
-        raise VideoError(
-            f"{name} is too short: it has {source.images} images, the frames after the first, "
-            "of which no snippet can be made."
-        )
-    return Reading(source.images, source.frames_per_s, ticks, _read(source, models, ticks, flow))
+        raise VideoError(_no_snippets(name, {modality: counts[modality] for modality in models}))
+    images = max(counts.values())
+    return Reading(images, source.frames_per_s, ticks, _read(source, models, ticks, flow))
+
+
+def _no_snippets(name: str, counts: Mapping[Modality, int]) -> str:
+    words = {Modality.RGB: "images", Modality.FLOW: "flow fields"}
+    had = " and ".join(f"{counts[modality]} {words[modality]}" for modality in counts)
+    return (
+        f"no snippet can be made of {name}: it has {had}. A video has one of either for each "
+        "frame after the first, and a snippet needs one image, or all fields of its stack."
+    )
 
 
 def _read(
@@ -96,7 +104,7 @@ def _read(
 ) -> Generator[Snippet, None, None]:
     rgb = set(ticks.get(Modality.RGB, ()))
     stacks = {
-        tick: stack_at(tick, source.images, models[Modality.FLOW].stack_depth)
+        tick: stack_at(tick, source.fields, models[Modality.FLOW].stack_depth)
         for tick in ticks.get(Modality.FLOW, ())
     }
     if isinstance(source, FlowFields):
@@ -144,10 +152,10 @@ def _snippets_with_flow(
         if index in rgb:
             yield Snippet(Modality.RGB, index, _resized(bgr, models[Modality.RGB]))
         if index in fields or index + 1 in fields:
-            grey = cv2.cvtColor(_resized(bgr, models[Modality.FLOW]), cv2.COLOR_BGR2GRAY)
+            grey = _to_grey(_resized(bgr, models[Modality.FLOW]))
             if index in fields and previous is not None and previous[0] == index - 1:
                 pending.append((index, flow.executor.submit(flow.compute, previous[1], grey)))
-            previous = (index, np.asarray(grey, np.uint8))
+            previous = (index, grey)
         most = _FIELDS_AHEAD * flow.workers
         yield from _stacked(stacker, _computed(pending, at_most=most))
     yield from _stacked(stacker, _computed(pending, at_most=0))
@@ -174,3 +182,7 @@ def _resized(pixels: Pixels, model: ModelInfo) -> Pixels:
         return pixels
     size = (model.frame_width, model.frame_height)
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _to_grey(bgr: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)

@@ -80,6 +80,17 @@ def score_videos(
             thread.join()
 
 
+def in_order(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Give outcomes in the order of their jobs; those that are early wait."""
+    early: dict[int, Outcome] = {}
+    place = 0
+    for outcome in outcomes:
+        early[outcome.place] = outcome
+        while place in early:
+            yield early.pop(place)
+            place += 1
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
     """A video whose snippets are about to come."""
@@ -266,21 +277,22 @@ def _outcomes(work: _Work) -> Iterator[Outcome]:
             case _Broken(video, job, error, was_opened):
                 # One that was opened and is not pending has its outcome already.
                 if pending.pop(video, None) or not was_opened:
-                    yield FailedVideo(job.name, error)
+                    yield FailedVideo(video, job.name, error)
             case _Answered(video, modality, tick, result) if video in pending:
                 if isinstance(result, SnippetRejected):
                     work.give_up(video)
-                    yield FailedVideo(pending.pop(video).job.name, result)
+                    yield FailedVideo(video, pending.pop(video).job.name, result)
                     continue
                 entry = pending[video]
                 entry.answers[modality, tick] = result
                 if len(entry.answers) == entry.wanted:
-                    yield _to_scored_video(pending.pop(video))
+                    yield _to_scored_video(video, pending.pop(video))
 
 
-def _to_scored_video(pending: _Pending) -> ScoredVideo:
+def _to_scored_video(place: int, pending: _Pending) -> ScoredVideo:
     reading = pending.reading
     return ScoredVideo(
+        place=place,
         name=pending.job.name,
         images=reading.images,
         frames_per_s=reading.frames_per_s,

@@ -83,12 +83,14 @@ class ScoredVideo:
     """A video of which all snippets are scored.
 
     Attributes:
+        place: The job's among all, from 0.
         name: The job's.
         images: As in `Reading`.
         frames_per_s: As in `Reading`.
         streams: By modality; one for which the video had no snippet is absent.
     """
 
+    place: int
     name: str
     images: int
     frames_per_s: float
@@ -100,10 +102,12 @@ class FailedVideo:
     """A video that gave no result.
 
     Attributes:
+        place: The job's among all, from 0.
         name: The job's.
         error: Why.
     """
 
+    place: int
     name: str
     error: ClientError
 

@@ -26,6 +26,10 @@ class VideoSource(Protocol):
         """How many images it has in dense_flow's numbering."""
 
     @property
+    def fields(self) -> int:
+        """How many flow fields it has, or can be computed of it."""
+
+    @property
     def frames_per_s(self) -> float:
         """Its average frame rate; 0 when it does not say."""
 
@@ -71,6 +75,10 @@ class _VideoFile:
     images: int
     frames_per_s: float
 
+    @property
+    def fields(self) -> int:
+        return self.images
+
     def frames_at(self, numbers: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
         wanted = iter(numbers)
         number = next(wanted, None)
@@ -107,7 +115,11 @@ class _ImageFolder:
 
     @property
     def images(self) -> int:
-        return len(self.img) or len(self.flow_x)
+        return len(self.img)
+
+    @property
+    def fields(self) -> int:
+        return len(self.flow_x)
 
     def frames_at(self, numbers: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
         for number in numbers:
@@ -138,7 +150,8 @@ def _open_folder(path: Path) -> _ImageFolder:
             f"{path} has {len(found['flow_x'])} flow_x and {len(found['flow_y'])} flow_y images, "
             "expected pairs. Extract it again."
         )
-    return _ImageFolder(*([files[n] for n in sorted(files)] for files in found.values()))
+    img, flow_x, flow_y = ([files[n] for n in sorted(files)] for files in found.values())
+    return _ImageFolder(img, flow_x, flow_y)
 
 
 def _read_image(path: Path, mode: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""Flow snippets out of flow fields that come in order: each field is kept while a stack needs it."""
+"""Flow snippets out of flow fields in order: each field is kept while a stack needs it."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence

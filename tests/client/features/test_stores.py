@@ -32,7 +32,7 @@ def video(name="v_one", seed=0, rows=(5, 4)):
         )
 
     streams = {RGB: stream(rows[0]), FLOW: stream(rows[1])}
-    return to_features(ScoredVideo(name, 30, 25.0, streams), 6, ("scores", "features"))
+    return to_features(ScoredVideo(0, name, 30, 25.0, streams), 6, ("scores", "features"))
 
 
 def settings(name, **changes):
@@ -191,7 +191,7 @@ def test_zarr_is_one_store_with_a_group_per_video(tmp_path):
 
 def test_one_modality_alone_is_stored_as_it_is():
     streams = {FLOW: StreamOutputs(np.array([1]), {"scores": np.ones((1, 3), np.float32)}, (1,))}
-    features = to_features(ScoredVideo("v", 9, 25.0, streams), 6, ("scores",))
+    features = to_features(ScoredVideo(0, "v", 9, 25.0, streams), 6, ("scores",))
 
     assert isinstance(features, VideoFeatures)
     assert features.joined("scores").tolist() == [[1, 1, 1]]
