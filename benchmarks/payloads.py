@@ -2,8 +2,9 @@
 
 Raw in the message, in shared memory, or as JPEG: the same frames of 340 x 256, to a daemon
 without an engine (its synthetic backend, which brings the pixels to their place in a batch as
-every backend does), in turns. The kernel says how much time the daemon used, on all its
-threads. Beside it, what decoding alone takes on one core.
+every backend does), in turns; from streams that send messages of a fixed size, and from those
+of the client library, which joins what is there. The kernel says how much time the daemon used,
+on all its threads. Beside it, what decoding alone takes on one core.
 
     make bench-payloads
     python -m benchmarks.payloads --turns 40
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,17 @@ from benchmarks.server_cpu import (
     spread,
 )
 from tsnd.v1 import model_pb2, snippets_pb2
+from tsnd_client import AsyncClient, Jpeg, SnippetRejected
 
 HEIGHT, WIDTH = 256, 340
 SIZE = HEIGHT * WIDTH * 3
 DECODINGS = 200
 
 LOADS = {**server_cpu.LOADS, "in groups of 16": Load(4, 16, 2)}
+BY_CLIENT = "by AsyncClient"
+CLIENT_STREAMS = 4
+CLIENT_FACTOR = 4
+"""Times as many snippets, so that streams are long beside what they begin with."""
 
 Costs = dict[tuple[str, str], list[float]]
 """Processor time per snippet, milliseconds, turn by turn; by payload and load."""
@@ -65,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder, shared_memory() as memory:
         repository = build_model(Path(folder), height=HEIGHT, width=WIDTH)
         costs = asyncio.run(measure(repository, PAYLOADS, memory, options, LOADS))
+        costs |= asyncio.run(measure_client(repository, options))
     report(costs, options)
     return 0
 
@@ -122,11 +129,7 @@ async def measure(
 ) -> Costs:
     """Send all payloads in turns, so that a drifting machine hits all."""
     costs: Costs = {}
-    tsnd = (
-        BIN / "tsnd", "--model-repository", repository, "--port", "0", "--metrics-port", "0",
-        "--backend", "synthetic", "--max-batch-size", "16", "--log-level", "WARNING",
-    )  # fmt: skip
-    async with process(*tsnd) as (pid, target):
+    async with serving(repository) as (pid, target):
         for how, load in loads.items():
             for turn in range(options.turns + WARM_UP_TURNS):
                 for name, payload in payloads.items():
@@ -136,6 +139,44 @@ async def measure(
                     if turn >= WARM_UP_TURNS:
                         costs.setdefault((name, how), []).append(cost)
     return costs
+
+
+async def measure_client(repository: Path, options: argparse.Namespace) -> Costs:
+    """Send all payloads in turns, as the client library does by itself."""
+    costs: Costs = {}
+    count = options.snippets * CLIENT_FACTOR
+    async with serving(repository) as (pid, target):
+        for turn in range(options.turns + WARM_UP_TURNS):
+            for name in PAYLOADS:
+                before_s = cpu_s(pid)
+                await send_by_client(target, name, count)
+                cost = (cpu_s(pid) - before_s) / count * 1e3
+                if turn >= WARM_UP_TURNS:
+                    costs.setdefault((name, BY_CLIENT), []).append(cost)
+    return costs
+
+
+async def send_by_client(target: str, payload: str, snippets: int) -> None:
+    """Send snippets on several streams of the client library."""
+    pixels = Jpeg(JPEG) if payload == "jpeg" else FRAME
+    async with AsyncClient(target, shared_memory=payload == "shared") as client:
+        model = await client.model(MODEL)
+
+        async def stream() -> None:
+            frames = ((f"cam/{i}", pixels) for i in range(snippets // CLIENT_STREAMS))
+            async for result in client.score_stream(model, frames):
+                if isinstance(result, SnippetRejected):
+                    raise result
+
+        await asyncio.gather(*(stream() for _ in range(CLIENT_STREAMS)))
+
+
+def serving(repository: Path) -> AbstractAsyncContextManager[tuple[int, str]]:
+    """Serve without an engine; yields the daemon's pid and address."""
+    return process(
+        BIN / "tsnd", "--model-repository", repository, "--port", "0", "--metrics-port", "0",
+        "--backend", "synthetic", "--max-batch-size", "16", "--log-level", "WARNING",
+    )  # fmt: skip
 
 
 async def send(
@@ -176,7 +217,7 @@ def report(costs: Costs, options: argparse.Namespace) -> None:
         f"{options.snippets} snippets\n"
     )
     print(f"{'':<16}{'raw':>22}{'shared memory':>22}{'jpeg':>22}{'shared / raw':>22}")
-    for how in LOADS:
+    for how in (*LOADS, BY_CLIENT):
         raw, shared, as_jpeg = (costs[name, how] for name in ("raw", "shared", "jpeg"))
         ratios = [b / a for a, b in zip(raw, shared, strict=True)]
         cells = [spread(values) for values in (raw, shared, as_jpeg, ratios)]

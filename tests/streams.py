@@ -179,3 +179,8 @@ class Recorder(SyntheticExecutor):
     def note(self, ids: list[str]) -> None:
         """See a batch before it runs."""
         self.batches.append(ids)
+
+
+def has_pending(url: str) -> bool:
+    """Scrape the metrics until the daemon holds a snippet."""
+    return any(samples(url).get(("tsnd_pending_snippets", "tiny_rgb", "1")) for _ in range(200))

@@ -1,29 +1,63 @@
 """Client of a tsnd daemon: scores for the snippets of video streams.
 
-Frames of video files are in `tsnd_client.video`, which needs the extra tsnd[video].
+Importing this package loads nothing: each name is fetched when it is first used, so that a
+command that only prints its help, or a program that only needs `consensus`, does not wait for
+gRPC and NumPy. Frames of video files are in `tsnd_client.video`, which needs the extra
+tsnd[video].
 """
 
-from tsnd_client.client import AsyncClient, Client
-from tsnd_client.consensus import mean_over_snippets, softmax, top_k
-from tsnd_client.errors import (
-    BadReply,
-    CallFailed,
-    ClientError,
-    DaemonUnavailable,
-    FrameMismatch,
-    InputError,
-    MissingExtra,
-    ModelNotFound,
-    OutputError,
-    SnippetRejected,
-    StreamInterrupted,
-    VideoError,
-)
-from tsnd_client.jpeg import Jpeg
-from tsnd_client.messages import ClassScore, SnippetScores, StreamResult
-from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, OutputInfo, Pair
-from tsnd_client.reply import Reply
-from tsnd_client.urgency import Priority
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tsnd_client.client import AsyncClient, Client
+    from tsnd_client.consensus import mean_over_snippets, softmax, top_k
+    from tsnd_client.errors import (
+        BadReply,
+        CallFailed,
+        ClientError,
+        DaemonUnavailable,
+        FrameMismatch,
+        InputError,
+        MissingExtra,
+        ModelNotFound,
+        OutputError,
+        SnippetRejected,
+        StreamInterrupted,
+        VideoError,
+    )
+    from tsnd_client.health import Health, ModelHealth
+    from tsnd_client.jpeg import Jpeg
+    from tsnd_client.messages import ClassScore, SnippetScores, StreamResult
+    from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, OutputInfo, Pair
+    from tsnd_client.reply import Reply
+    from tsnd_client.urgency import Priority
+else:
+    _NAMES = {
+        "client": "AsyncClient Client",
+        "consensus": "mean_over_snippets softmax top_k",
+        "errors": "BadReply CallFailed ClientError DaemonUnavailable FrameMismatch InputError "
+        "MissingExtra ModelNotFound OutputError SnippetRejected StreamInterrupted VideoError",
+        "health": "Health ModelHealth",
+        "jpeg": "Jpeg",
+        "messages": "ClassScore SnippetScores StreamResult",
+        "model_info": "Modality ModelInfo ModelSummary OutputInfo Pair",
+        "reply": "Reply",
+        "urgency": "Priority",
+    }
+    _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+    def __getattr__(name: str) -> object:
+        """Fetch one of our names from the module that has it (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AsyncClient",
@@ -34,10 +68,12 @@ __all__ = [
     "ClientError",
     "DaemonUnavailable",
     "FrameMismatch",
+    "Health",
     "InputError",
     "Jpeg",
     "MissingExtra",
     "Modality",
+    "ModelHealth",
     "ModelInfo",
     "ModelNotFound",
     "ModelSummary",

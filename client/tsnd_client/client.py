@@ -17,6 +17,8 @@ import numpy.typing as npt
 from tsnd.v1 import snippets_pb2
 from tsnd.v1.snippets_pb2_grpc import SnippetServiceStub
 from tsnd_client import async_stream, sync_stream
+from tsnd_client.defaults import DEFAULT_DEADLINE_S, DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET
+from tsnd_client.health import Health, ask_health
 from tsnd_client.in_flight import InFlight, NamedPixels
 from tsnd_client.jpeg import Jpeg
 from tsnd_client.messages import (
@@ -40,10 +42,6 @@ from tsnd_client.model_info import (
 from tsnd_client.reply import EVERYTHING, Reply
 from tsnd_client.shared_memory import is_on_this_host, make_memory
 from tsnd_client.urgency import Priority, Urgency, to_urgency
-
-DEFAULT_TARGET = "127.0.0.1:8001"
-DEFAULT_MAX_IN_FLIGHT = 16
-DEFAULT_DEADLINE_S = 30.0
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _SNIPPET_OVERHEAD_BYTES = 2048  # id, shape, model
@@ -108,6 +106,10 @@ class Client:
     def close(self) -> None:
         """End the connection and every call on it."""
         self._channel.close()
+
+    def health(self) -> Health:
+        """Ask whether the daemon serves, and what; a daemon that does not answer is no error."""
+        return ask_health(self._channel, self._target, self._deadline_s)
 
     def models(self) -> tuple[ModelSummary, ...]:
         """List the models that the daemon serves, one line per version, sorted by name.

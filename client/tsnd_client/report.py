@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tsnd_client.consensus import mean_over_snippets, softmax, top_k
 from tsnd_client.errors import SnippetRejected
+from tsnd_client.health import Health
 from tsnd_client.model_info import ModelInfo, ModelSummary, Pair
 from tsnd_client.results import ScoredSnippet
 
@@ -68,6 +69,21 @@ def _model_record(model: ModelInfo, *, with_labels: bool) -> dict[str, Any]:
         "precision": model.precision,
     }
     return {**record, "labels": model.labels} if with_labels else record
+
+
+def health_lines(health: Health) -> list[str]:
+    """Say how a daemon is: one line for the whole, then one per model and version."""
+    name = f"tsnd {health.version}".rstrip()
+    state = "serving" if health.serving else f"not serving: {health.reason}"
+    width = max((len(model.name) for model in health.models), default=0)
+    return [
+        f"{name} at {health.target}: {state}",
+        *(
+            f"{model.name:<{width}}  version {model.version}  "
+            f"{'serving' if model.serving else 'not serving'}"
+            for model in health.models
+        ),
+    ]
 
 
 def header_line(model: ModelInfo, top: int) -> str:

@@ -1,7 +1,6 @@
-"""`tsn score`: decode a video, score its frames, print and keep what comes back.
+"""What `tsn score` does: decode a video, score its frames, print and keep what comes back.
 
-Needs the extra tsnd[video]; cli.py imports this file only when the command is run.
-Everything is printed through tqdm, which keeps its progress bar below the text.
+Needs the extra tsnd[video]; the command imports this file only when it is run.
 """
 
 import math
@@ -11,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import NoReturn
 
 from tsnd_client.client import Client
-from tsnd_client.errors import ClientError, InputError, MissingExtra, SnippetRejected
+from tsnd_client.errors import ClientError, InputError, SnippetRejected
 from tsnd_client.model_info import Modality, ModelInfo
+from tsnd_client.progress import progress_bar
 from tsnd_client.report import (
     header_line,
     rejection_line,
@@ -28,13 +27,6 @@ from tsnd_client.results import ScoredSnippet, check_destination, write_results
 from tsnd_client.score_frames import score_frames
 from tsnd_client.urgency import Priority
 from tsnd_client.video import probe, read_frames
-
-try:
-    from tqdm import tqdm
-except ImportError as err:
-    raise MissingExtra(
-        f"`tsn score` needs packages that are not there ({err}): pip install 'tsnd[video]'"
-    ) from err
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +119,14 @@ def _score(
     """Score the video's frames; results are appended as they come, then sorted."""
     broken: list[str] = []
     frames = read_frames(job.video, job.stride, on_broken=broken.append)
-    with _progress(job, total_frames) as progress:
+    total = total_frames and math.ceil(total_frames / job.stride)
+    with progress_bar("snippets", total, quiet=job.quiet) as advance:
         _print(job, header_line(model, job.top))
         try:
             for result in score_frames(
                 client, model, frames, group_size=_group_size(job), priority=job.priority
             ):
-                progress.update()
+                advance(1)
                 if isinstance(result, SnippetRejected):
                     rejected.append(result)
                 else:
@@ -151,27 +144,20 @@ def _group_size(job: Job) -> int:
     return max(1, job.max_in_flight // 2)
 
 
-def _progress(job: Job, total_frames: int | None) -> "tqdm[NoReturn]":
-    snippets = total_frames and math.ceil(total_frames / job.stride)
-    # disable=None shows the bar on a terminal only.
-    return tqdm(total=snippets, unit=" snippets", leave=False, disable=job.quiet or None)
-
-
 def _print_summary(
     job: Job, model: ModelInfo, scored: Sequence[ScoredSnippet], elapsed_s: float
 ) -> None:
     if scored:
         for line in video_lines(scored, model.labels, job.top):
-            tqdm.write(line)
-    tqdm.write(speed_line(len(scored), elapsed_s))
+            print(line)
+    print(speed_line(len(scored), elapsed_s))
 
 
 def _print(job: Job, line: str) -> None:
     if not job.quiet:
-        tqdm.write(line)
         # A pipe should see each line as it comes.
-        sys.stdout.flush()
+        print(line, flush=True)
 
 
 def _complain(text: str) -> None:
-    tqdm.write(f"tsn: {text}", file=sys.stderr)
+    print(f"tsn: {text}", file=sys.stderr)

@@ -1,8 +1,10 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from queue import SimpleQueue
 
 import grpc
@@ -185,8 +187,7 @@ def test_a_video_is_scored_at_the_priority_asked_for(serve, video, arguments, nu
 
 
 def test_an_unknown_priority_is_refused_with_those_that_there_are(capsys):
-    with pytest.raises(SystemExit):
-        main(["score", "v.mp4", "--model", "x", "--priority", "high"])
+    assert main(["score", "v.mp4", "--model", "x", "--priority", "high"]) == 2
 
     assert "expected real-time or normal or bulk, got 'high'" in capsys.readouterr().err
 
@@ -280,19 +281,47 @@ def test_a_video_is_checked_before_the_daemon_is_asked(tmp_path, capsys):
     "arguments",
     [[], ["score"], ["score", "v.mp4", "--model", "x", "--stride", "0"], ["nonsense"]],
 )
-def test_wrong_usage_ends_with_status_two(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
+def test_wrong_usage_is_one_line_and_status_two(arguments, capsys):
+    assert main(arguments) == 2
 
-    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"tsn: error: [^\n]+ See `tsn[ a-z]* --help`\.\n", err)
+
+
+def test_a_command_that_is_misspelt_is_told_from_those_that_there_are(capsys):
+    assert main(["modles"]) == 2
+
+    assert "Did you mean 'models'?" in capsys.readouterr().err
 
 
 def test_the_version_is_printed(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
+    assert main(["--version"]) == 0
 
-    assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith("tsn ")
+    assert capsys.readouterr().out == f"tsn {version('tsnd')}\n"
+
+
+@pytest.mark.parametrize("command", ["models", "health", "score", "bench"])
+def test_every_command_has_help_in_plain_text(command, capsys):
+    assert main([command, "--help"]) == 0
+
+    out = capsys.readouterr().out
+    assert out.startswith(f"Usage: tsn {command} [OPTIONS]")
+    assert "--target HOST:PORT" in out
+    assert out.isascii()  # no panels
+
+
+def test_help_needs_neither_numpy_nor_video_nor_rich():
+    program = (
+        "import sys; from tsnd_client.cli import main; main(['bench', '--help']); "
+        "print(sorted({'numpy', 'av', 'cv2', 'rich'} & set(sys.modules)), file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr == "[]\n"
 
 
 def test_a_missing_extra_is_one_line_with_the_remedy():

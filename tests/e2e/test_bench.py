@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
+from tests.bench_arguments import bench_arguments
 from tests.daemons import running_daemon
 from tests.streams import assert_nothing_is_left, samples
 from tsnd_client.bench.command import bench
 from tsnd_client.bench.plan import to_plan
-from tsnd_client.cli import build_parser
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
 
 SHORT = ("--warm-up-s", "0", "--duration-s", "0.5", "--drain-s", "10")
@@ -17,8 +17,8 @@ SHORT = ("--warm-up-s", "0", "--duration-s", "0.5", "--drain-s", "10")
 
 async def load(daemon, *arguments, model="tiny_rgb", timing=SHORT):
     """Run `tsn bench` in this event loop; returns its one run."""
-    command = ["bench", "--model", model, "--target", daemon.endpoints.grpc, *timing, *arguments]
-    results = await bench(to_plan(build_parser().parse_args(command)))
+    command = ["--model", model, "--target", daemon.endpoints.grpc, *timing, *arguments]
+    results = await bench(to_plan(bench_arguments(*command)))
     (run,) = results.runs
     return run
 

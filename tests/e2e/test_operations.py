@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.daemons import running_daemon
-from tests.streams import samples
+from tests.streams import has_pending, samples
 from tsnd_client import AsyncClient, Client, ClientError, DaemonUnavailable
 from tsnd_daemon.errors import ExecutorLost, PackageError, SettingsError
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
@@ -108,11 +108,6 @@ async def test_a_stream_opened_while_draining_is_refused_at_once(tiny_repository
                     async for _ in client.score_stream(info, [("late", FRAME)]):
                         pass
             assert (await held).snippet_id == "held"
-
-
-def has_pending(url):
-    """Scrape the metrics until the daemon holds a snippet."""
-    return any(samples(url).get(("tsnd_pending_snippets", "tiny_rgb", "1")) for _ in range(200))
 
 
 async def test_a_lost_executor_ends_the_daemon_aloud(tiny_repository):

@@ -163,7 +163,7 @@ async def test_flow_control_bounds_what_a_greedy_stream_occupies(tiny_repository
     async with running_daemon(tiny_repository, make_executor=slow_executor, **bounds) as daemon:
         async with AsyncClient(daemon.endpoints.grpc, max_in_flight=64) as client:
             model = await client.model("tiny_rgb")
-            results = await scored(client.score_stream(model, frames(0, 60)))
+            results = await scored(client.score_stream(model, frames(0, 60), group_size=1))
 
     assert max(r.batch_size for r in results) <= 3
 

@@ -5,11 +5,11 @@ import pytest
 from grpc import aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tests.bench_arguments import bench_arguments
 from tsnd_client import DaemonUnavailable, InputError, ModelNotFound
 from tsnd_client.bench.command import bench
 from tsnd_client.bench.kserve import open_kserve
 from tsnd_client.bench.plan import to_plan
-from tsnd_client.cli import build_parser
 
 PRIORITY, TIMEOUT_US = 3, 50_000
 
@@ -54,9 +54,9 @@ async def serve():
 
 
 async def load(target, *arguments):
-    command = ["bench", "--model", "net", "--target", target, "--protocol", "kserve"]
+    command = ["--model", "net", "--target", target, "--protocol", "kserve"]
     command += ["--warm-up-s", "0", "--duration-s", "0.3", *arguments]
-    results = await bench(to_plan(build_parser().parse_args(command)))
+    results = await bench(to_plan(bench_arguments(*command)))
     return results.runs[0]
 
 

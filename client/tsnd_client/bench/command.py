@@ -1,6 +1,5 @@
 """`tsn bench`: decide what to run, run it, and print each run as it ends."""
 
-import argparse
 import asyncio
 import contextlib
 import signal
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from tsnd_client.bench import report
+from tsnd_client.bench.arguments import Arguments
 from tsnd_client.bench.generator import Run, new_run, run_load
 from tsnd_client.bench.lane import Door, Served
 from tsnd_client.bench.machine import git_revision, machine
@@ -53,7 +53,7 @@ class Results:
         return self.interrupted or any(run.ended_early for run in self.runs)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     """Do it all; return the exit status.
 
     Returns:

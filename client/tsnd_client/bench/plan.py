@@ -1,10 +1,10 @@
 """What a benchmark is to do: made of the command line, checked before anything is sent."""
 
-import argparse
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from tsnd_client.bench.arguments import Arguments
 from tsnd_client.bench.arrivals import Arrivals
 from tsnd_client.bench.generator import Timing
 from tsnd_client.bench.payloads import Payload
@@ -82,7 +82,7 @@ class Plan:
         return open_feeds(self.kinds, rate_per_s)
 
 
-def to_plan(args: argparse.Namespace) -> Plan:
+def to_plan(args: Arguments) -> Plan:
     """Make sense of the command line.
 
     Raises:
@@ -95,7 +95,7 @@ def to_plan(args: argparse.Namespace) -> Plan:
     if not args.duration_s:
         raise InputError("--duration-s must be more than 0: nothing would be measured.")
     _require_kserve_can(args)
-    reply = Reply(tuple(args.outputs or ()), args.top_k, args.half)
+    reply = Reply(args.outputs or (), args.top_k or 0, args.half)
     return Plan(
         target=args.target,
         protocol=Protocol(args.protocol),
@@ -115,7 +115,7 @@ def to_plan(args: argparse.Namespace) -> Plan:
     )
 
 
-def _kinds(args: argparse.Namespace) -> tuple[StreamKind, ...]:
+def _kinds(args: Arguments) -> tuple[StreamKind, ...]:
     plain = StreamKind(
         count=args.streams or _STREAMS,
         priority=args.priority,
@@ -130,7 +130,7 @@ def _kinds(args: argparse.Namespace) -> tuple[StreamKind, ...]:
     return tuple(parse_kind(text, replace(plain, count=1)) for text in args.stream)
 
 
-def _rates(args: argparse.Namespace, kinds: tuple[StreamKind, ...]) -> tuple[float, ...]:
+def _rates(args: Arguments, kinds: tuple[StreamKind, ...]) -> tuple[float, ...]:
     chosen = {
         "--in-flight": args.in_flight,
         "--sweep": args.sweep,
@@ -148,7 +148,7 @@ def _rates(args: argparse.Namespace, kinds: tuple[StreamKind, ...]) -> tuple[flo
     if args.in_flight:
         return ()
     if args.sweep:
-        return tuple(args.sweep)
+        return args.sweep
     if args.rate:
         return (args.rate,)
     if has_rates:
@@ -161,7 +161,7 @@ def _rates(args: argparse.Namespace, kinds: tuple[StreamKind, ...]) -> tuple[flo
     )
 
 
-def _require_kserve_can(args: argparse.Namespace) -> None:
+def _require_kserve_can(args: Arguments) -> None:
     if args.protocol != Protocol.KSERVE:
         return
     native_only = {

@@ -1,14 +1,15 @@
 import pytest
+import typer
 
+from tests.bench_arguments import bench_arguments
 from tsnd_client import InputError, Priority, Reply
 from tsnd_client.bench.plan import to_plan
 from tsnd_client.bench.streams import StreamKind
-from tsnd_client.cli import build_parser
 from tsnd_client.reply import EVERYTHING
 
 
 def plan_of(*arguments):
-    return to_plan(build_parser().parse_args(["bench", "--model", "m", *arguments]))
+    return to_plan(bench_arguments("--model", "m", *arguments))
 
 
 def test_a_rate_makes_an_open_loop():
@@ -88,13 +89,13 @@ def test_a_command_line_that_makes_no_sense_is_refused(arguments, complaint):
         (["--group", "1.5"], "expected a whole number of at least 1, got '1.5'"),
         (["--warm-up-s", "-1"], "expected a number of at least 0, got '-1'"),
         (["--priority", "high"], "expected real-time or normal or bulk, got 'high'"),
-        (["--payload", "png"], "invalid choice: 'png'"),
-        (["--arrivals", "bursts"], "invalid choice: 'bursts'"),
+        (["--payload", "png"], "expected raw or jpeg or shared, got 'png'"),
+        (["--arrivals", "bursts"], "expected poisson or constant, got 'bursts'"),
     ],
 )
-def test_a_value_out_of_range_is_refused_with_what_is_expected(arguments, complaint, capsys):
-    with pytest.raises(SystemExit) as caught:
+def test_a_value_out_of_range_is_refused_with_what_is_expected(arguments, complaint):
+    with pytest.raises(typer.BadParameter) as caught:
         plan_of(*arguments)
 
-    assert caught.value.code == 2
-    assert complaint in capsys.readouterr().err
+    assert caught.value.exit_code == 2
+    assert complaint in caught.value.format_message()
