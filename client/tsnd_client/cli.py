@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from tsnd_client.commands.bench import bench
+from tsnd_client.commands.classify import classify
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
 from tsnd_client.commands.score import score
@@ -23,6 +24,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 app.command()(models)
 app.command()(health)
 app.command()(score)
+app.command()(classify)
 app.command()(bench)
 
 

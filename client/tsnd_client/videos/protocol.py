@@ -40,6 +40,9 @@ class Spread:
     snippets: int = sampling.TSN_SNIPPETS
     rule: Rule = Rule.CAFFE
 
+    def __post_init__(self) -> None:
+        _RULES[self.rule](1, 1, self.snippets)  # raises where the rule has no answer
+
     def ticks(self, images: int, depth: int) -> list[int]:
         """Choose ticks; a video without images has none."""
         if not images:

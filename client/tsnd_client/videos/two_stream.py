@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tsnd_client.client import DEFAULT_TARGET, Client
+from tsnd_client.client import Client
+from tsnd_client.defaults import DEFAULT_TARGET
 from tsnd_client.errors import InputError
 from tsnd_client.model_info import Modality, ModelInfo
 from tsnd_client.reply import EVERYTHING, Reply
