@@ -14,6 +14,7 @@ import typer
 
 from tsnd_client.commands.bench import bench
 from tsnd_client.commands.classify import classify
+from tsnd_client.commands.extract import extract
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
 from tsnd_client.commands.score import score
@@ -25,6 +26,7 @@ app.command()(models)
 app.command()(health)
 app.command()(score)
 app.command()(classify)
+app.command()(extract)
 app.command()(bench)
 
 
