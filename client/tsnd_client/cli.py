@@ -14,6 +14,7 @@ import typer
 
 from tsnd_client.commands.bench import bench
 from tsnd_client.commands.classify import classify
+from tsnd_client.commands.evaluate import evaluate
 from tsnd_client.commands.extract import extract
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
@@ -27,6 +28,7 @@ app.command()(health)
 app.command()(score)
 app.command()(classify)
 app.command()(extract)
+app.command()(evaluate)
 app.command()(bench)
 
 
