@@ -2,8 +2,8 @@
 
 Importing this package loads nothing: each name is fetched when it is first used, so that a
 command that only prints its help, or a program that only needs `consensus`, does not wait for
-gRPC and NumPy. Frames of video files are in `tsnd_client.video`, which needs the extra
-tsnd[video].
+gRPC and NumPy. Frames of videos are in `tsnd_client.sources`, optical flow in `tsnd_client.flow`;
+both need the extra tsnd[video].
 """
 
 from importlib import import_module
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
         CallFailed,
         ClientError,
         DaemonUnavailable,
+        FlowFailed,
         FrameMismatch,
         InputError,
         MissingExtra,
         ModelNotFound,
         OutputError,
         SnippetRejected,
+        SourceLost,
         StreamInterrupted,
         VideoError,
     )
@@ -36,8 +38,9 @@ else:
     _NAMES = {
         "client": "AsyncClient Client",
         "consensus": "mean_over_snippets softmax top_k",
-        "errors": "BadReply CallFailed ClientError DaemonUnavailable FrameMismatch InputError "
-        "MissingExtra ModelNotFound OutputError SnippetRejected StreamInterrupted VideoError",
+        "errors": "BadReply CallFailed ClientError DaemonUnavailable FlowFailed FrameMismatch "
+        "InputError MissingExtra ModelNotFound OutputError SnippetRejected SourceLost "
+        "StreamInterrupted VideoError",
         "health": "Health ModelHealth",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
@@ -67,6 +70,7 @@ __all__ = [
     "Client",
     "ClientError",
     "DaemonUnavailable",
+    "FlowFailed",
     "FrameMismatch",
     "Health",
     "InputError",
@@ -84,6 +88,7 @@ __all__ = [
     "Reply",
     "SnippetRejected",
     "SnippetScores",
+    "SourceLost",
     "StreamInterrupted",
     "StreamResult",
     "VideoError",

@@ -10,7 +10,9 @@ ClientError
 ├── BadReply             the daemon broke the contract
 ├── CallFailed           the daemon ended a call with a status
 ├── DaemonUnavailable    nobody answered, or a daemon about to stop
+├── FlowFailed           a process that computes flow ended on the way
 ├── SnippetRejected      one snippet was not scored; in a stream a value, not a raise
+├── SourceLost           a camera or network stream that ended, and stayed away
 └── StreamInterrupted    a stream ended before its last reply
 """
 
@@ -45,6 +47,14 @@ class OutputError(InputError):
 
 class VideoError(InputError):
     """A video file that is missing, empty, broken, or not a video."""
+
+
+class FlowFailed(ClientError):
+    """A process that computes optical flow ended, or failed, on the way."""
+
+
+class SourceLost(ClientError):
+    """A camera or network stream that gives no frames, after it was tried again and again."""
 
 
 class ModelNotFound(InputError):

@@ -1,19 +1,15 @@
 """Which frames of a video are scored: every rule as a pure function, exact in its integers.
 
 A tick is the place of a snippet's first frame or flow field. It counts from 1, as the files of
-dense_flow do: image j is the video's frame j of 0, 1, 2, ..., and flow j leads to it from the
-frame before. A video of F frames has F - 1 of each. `demo_2016_ticks` alone counts from 0.
+dense_flow do: image j is the video's frame j of 0, 1, 2, ..., and flow field j leads to it from
+the frame before. A video of F frames has F - 1 of each. `demo_2016_ticks` alone counts from 0.
 """
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 RGB_DEPTH = 1
 """Frames per rgb snippet."""
-
-FLOW_DEPTH = 5
-"""Flow fields per flow snippet."""
 
 TSN_SNIPPETS = 25
 """Snippets per video in TSN's test protocol."""
@@ -66,7 +62,7 @@ def tsn_pytorch_ticks(
 
     Returns:
         `snippets` ticks in order. A video of fewer than `depth` - 1 frames has ticks below
-        1, as it has there, where no file has that number; `stack_at` takes the first for them.
+        1, as it has there, where no file has that number.
 
     Raises:
         ValueError: A number is out of range.
@@ -120,30 +116,6 @@ def demo_2016_ticks(frames: int, length: int = 1, interval: int = 30) -> list[in
     _require("length", length, 1)
     _require("interval", interval, 1)
     return list(range(0, frames - length + 1, interval))
-
-
-def stack_at(tick: int, frames: int, depth: int = FLOW_DEPTH) -> tuple[int, ...]:
-    """Name the fields of a snippet; those after the last are the last again.
-
-    Args:
-        tick: Its first, from 1; less counts as 1.
-        frames: Fields of the video.
-        depth: Fields per snippet.
-
-    Returns:
-        `depth` numbers of 1 to `frames`.
-    """
-    first = max(1, tick)
-    return tuple(min(frames, first + offset) for offset in range(depth))
-
-
-def needed(stacks: Iterable[Sequence[int]]) -> list[int]:
-    """Name all fields that some snippets need, each once, in order.
-
-    Args:
-        stacks: The fields of each snippet, as `stack_at` gives them.
-    """
-    return sorted(set(itertools.chain.from_iterable(stacks)))
 
 
 def at_rate(times_s: Iterable[float], per_s: float) -> Iterator[bool]:

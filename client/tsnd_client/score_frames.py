@@ -13,12 +13,13 @@ from dataclasses import replace
 
 from tsnd_client.client import Client
 from tsnd_client.errors import SnippetRejected
+from tsnd_client.images import resize_bgr
 from tsnd_client.in_flight import NamedPixels
 from tsnd_client.messages import SnippetScores
 from tsnd_client.model_info import ModelInfo
 from tsnd_client.results import ScoredSnippet
+from tsnd_client.sources.base import Frame
 from tsnd_client.urgency import Priority
-from tsnd_client.video import Frame, resize_bgr
 
 # A daemon that scores nothing for so long is not just busy.
 PATIENCE_S = 60.0

@@ -25,8 +25,8 @@ from tsnd_client.report import (
 )
 from tsnd_client.results import ScoredSnippet, check_destination, write_results
 from tsnd_client.score_frames import score_frames
+from tsnd_client.sources.video_file import VideoFile, probe
 from tsnd_client.urgency import Priority
-from tsnd_client.video import probe, read_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,17 @@ def _score(
     rejected: list[SnippetRejected],
 ) -> None:
     """Score the video's frames; results are appended as they come, then sorted."""
-    broken: list[str] = []
-    frames = read_frames(job.video, job.stride, on_broken=broken.append)
+    source = VideoFile(job.video)
     total = total_frames and math.ceil(total_frames / job.stride)
     with progress_bar("snippets", total, quiet=job.quiet) as advance:
         _print(job, header_line(model, job.top))
         try:
             for result in score_frames(
-                client, model, frames, group_size=_group_size(job), priority=job.priority
+                client,
+                model,
+                source.frames(job.stride),
+                group_size=_group_size(job),
+                priority=job.priority,
             ):
                 advance(1)
                 if isinstance(result, SnippetRejected):
@@ -135,8 +138,10 @@ def _score(
         finally:
             # Frames that the daemon had no room for at first came late.
             scored.sort(key=attrgetter("frame_index"))
+    broken = source.counters.broken
     if broken:
-        _complain(f"warning: skipped {len(broken)} broken frames; the first: {broken[0]}")
+        reason = source.counters.first_reason
+        _complain(f"warning: skipped {broken} broken frames; the first: {reason}")
 
 
 def _group_size(job: Job) -> int:

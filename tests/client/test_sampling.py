@@ -5,6 +5,7 @@ import pytest
 
 from tests.client import golden
 from tsnd_client import sampling
+from tsnd_client.flow.stack import stack_indices
 
 DEPTHS = {"rgb": 1, "flow": 5, "RGB": 1, "Flow": 5, "RGBDiff": 6}
 
@@ -36,15 +37,6 @@ def test_the_demo_counts_frames_from_0_and_takes_whole_snippets():
     assert sampling.demo_2016_ticks(36, length=6) == [0, 30]
     assert sampling.demo_2016_ticks(35, length=6) == [0]
     assert sampling.demo_2016_ticks(0) == []
-
-
-def test_a_stack_repeats_the_last_field_and_begins_with_the_first():
-    assert sampling.stack_at(8, 10) == (8, 9, 10, 10, 10)
-    assert sampling.stack_at(-1, 1) == (1, 1, 1, 1, 1)
-
-
-def test_fields_that_stacks_share_are_needed_once():
-    assert sampling.needed([(1, 2, 3), (3, 4, 5), (1, 2, 3)]) == [1, 2, 3, 4, 5]
 
 
 def test_frames_are_taken_at_a_rate_whatever_the_cameras_is():
@@ -100,9 +92,7 @@ def _array_rule(name):
     if match := re.fullmatch(r"caffe_(rgb|flow)_ticks", name):
         return lambda count: sampling.tsn_ticks(count, DEPTHS[match[1]])
     if name == "caffe_flow_stack":
-        return lambda count: [
-            sampling.stack_at(tick, count) for tick in sampling.tsn_ticks(count, 5)
-        ]
+        return lambda count: [stack_indices(tick, count) for tick in sampling.tsn_ticks(count, 5)]
     if match := re.fullmatch(r"pytorch_(RGB|Flow|RGBDiff)_ticks", name):
         return lambda count: sampling.tsn_pytorch_ticks(count, DEPTHS[match[1]])
     if match := re.fullmatch(r"ssn_(rgb|flow)_interval(\d+)_(count|last)", name):

@@ -6,7 +6,7 @@ from tests.client.toy_daemon import bad, full, good, message
 from tsnd_client import Client, Priority, SnippetRejected
 from tsnd_client.results import ScoredSnippet
 from tsnd_client.score_frames import MAX_WAIT_S, PATIENCE_S, score_frames
-from tsnd_client.video import Frame
+from tsnd_client.sources.base import Frame
 
 
 def grey_frames(count):

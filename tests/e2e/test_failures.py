@@ -333,7 +333,9 @@ async def test_a_stream_occupies_no_more_than_max_in_flight_while_nothing_is_ans
         max_batch_size=1,
     ) as daemon:
         target = daemon.endpoints.grpc
-        greedy = asyncio.create_task(run_stream(target, frames(0, 40), max_in_flight=40))
+        greedy = asyncio.create_task(
+            run_stream(target, frames(0, 40), max_in_flight=40, group_size=1)
+        )
         await wait_for_samples(daemon, {PENDING: 10 - IN_HAND})
         modest = asyncio.create_task(run_stream(target, frames(1, 5)))
         await wait_for_samples(daemon, {PENDING: 15 - IN_HAND})

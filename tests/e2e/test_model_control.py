@@ -528,6 +528,8 @@ async def test_a_load_that_nobody_waits_for_any_more_is_undone(repository, publi
         loading = asyncio.create_task(status_of(load(daemon, "tiny_rgb")))
         assert await asyncio.to_thread(slow.begun.wait, SOON_S)
         loading.cancel()
+        # What comes after it on the same connection is answered when the daemon has seen it.
+        assert (await daemon.stub.Score(request("after"))).version == 1
         slow.may_end.set()
         await until_threads("executor-tiny_flow-0", "executor-tiny_rgb-0")
         assert (await daemon.stub.Score(request("s"))).version == 1

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from tsnd_client.errors import MissingExtra
-from tsnd_client.videos.reading import FlowPool, Pixels
-
-BOUND = 20.0
-"""Largest displacement that is told apart, pixels."""
+from tsnd_client.flow.quantise import quantise
+from tsnd_client.images import Pixels
+from tsnd_client.videos.reading import FlowPool
 
 _per_thread = threading.local()
 
@@ -54,21 +52,3 @@ def tv_l1(earlier: Pixels, later: Pixels) -> Pixels:
         _per_thread.algorithm = cv2.optflow.createOptFlow_DualTVL1()
     field = np.asarray(_per_thread.algorithm.calc(earlier, later, None), np.float32)
     return quantise(field.transpose(2, 0, 1))
-
-
-def quantise(flow: npt.NDArray[np.floating], bound: float = BOUND) -> Pixels:
-    """Turn displacements into bytes exactly as dense_flow does.
-
-    255 (v + b) / 2b in double precision, rounded half to even; more than the bound is 255, less
-    than minus the bound and NaN are 0. No displacement is 128.
-
-    Args:
-        flow: Displacements of any shape, pixels.
-        bound: The largest to tell apart, pixels.
-
-    Returns:
-        uint8 of the same shape.
-    """
-    known = np.nan_to_num(flow.astype(np.float64), nan=-bound)
-    clipped = np.clip(known, -bound, bound)
-    return np.rint(255 * (clipped + bound) / (2 * bound)).astype(np.uint8)

@@ -8,24 +8,23 @@ first, as dense_flow does, and each field once, however many stacks it is in.
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from tsnd_client.errors import VideoError
+from tsnd_client.flow.stack import FlowField, field_indices, flow_stacks
+from tsnd_client.images import Pixels, resize_bgr, to_grey
 from tsnd_client.model_info import Modality, ModelInfo
-from tsnd_client.sampling import needed, stack_at
+from tsnd_client.sources.base import Frame
 from tsnd_client.videos.protocol import SamplingProtocol
 from tsnd_client.videos.snippet import Reading, Snippet, VideoJob
-from tsnd_client.videos.source import FlowFields, VideoSource
-from tsnd_client.videos.stacking import Planes, Stacker
+from tsnd_client.videos.source import Video, open_video
 
-Pixels = npt.NDArray[np.uint8]
-
-ComputeFlow = Callable[[Pixels, Pixels], Planes]
+ComputeFlow = Callable[[Pixels, Pixels], Pixels]
 """From one grey frame uint8 [H, W] to the next: quantised flow uint8 [2, H, W], x and y."""
 
 # Computed fields that may wait for the one before them, per worker: enough that no worker
@@ -51,7 +50,7 @@ class FlowPool:
 
 def video_job(
     name: str,
-    open_source: Callable[[], VideoSource],
+    path: Path,
     models: Mapping[Modality, ModelInfo],
     protocol: SamplingProtocol,
     flow: FlowPool | None = None,
@@ -60,23 +59,23 @@ def video_job(
 
     Args:
         name: What the video is called.
-        open_source: Opens its frames.
+        path: Its file, or the folder of its images.
         models: The models that its snippets are for.
         protocol: Which of them are scored.
-        flow: Computes flow that the source does not have; None where no model needs it.
+        flow: Computes flow that is not stored; None where no model needs it.
     """
-    return VideoJob(name, partial(_open, name, open_source, models, protocol, flow))
+    return VideoJob(name, partial(_open, name, path, models, protocol, flow))
 
 
 def _open(
     name: str,
-    open_source: Callable[[], VideoSource],
+    path: Path,
     models: Mapping[Modality, ModelInfo],
     protocol: SamplingProtocol,
     flow: FlowPool | None,
 ) -> Reading:
-    source = open_source()
-    counts = {Modality.RGB: source.images, Modality.FLOW: source.fields}
+    video = open_video(path)
+    counts = {Modality.RGB: video.images, Modality.FLOW: video.fields}
     ticks = {
         modality: protocol.ticks(counts[modality], max(1, model.stack_depth))
         for modality, model in models.items()
@@ -84,7 +83,7 @@ def _open(
     if not any(ticks.values()):
         raise VideoError(_no_snippets(name, {modality: counts[modality] for modality in models}))
     images = max(counts.values())
-    return Reading(images, source.frames_per_s, ticks, _read(source, models, ticks, flow))
+    return Reading(images, video.frames_per_s, ticks, _read(video, models, ticks, flow))
 
 
 def _no_snippets(name: str, counts: Mapping[Modality, int]) -> str:
@@ -97,92 +96,96 @@ def _no_snippets(name: str, counts: Mapping[Modality, int]) -> str:
 
 
 def _read(
-    source: VideoSource,
+    video: Video,
     models: Mapping[Modality, ModelInfo],
     ticks: Mapping[Modality, Sequence[int]],
     flow: FlowPool | None,
 ) -> Generator[Snippet, None, None]:
-    rgb = set(ticks.get(Modality.RGB, ()))
-    stacks = {
-        tick: stack_at(tick, source.fields, models[Modality.FLOW].stack_depth)
-        for tick in ticks.get(Modality.FLOW, ())
-    }
-    if isinstance(source, FlowFields):
-        yield from _rgb_snippets(source, rgb, models)
-        yield from _stored_flow_snippets(source, stacks, models)
-    elif stacks and flow is not None:
-        yield from _snippets_with_flow(source, rgb, stacks, models, flow)
-    else:
-        yield from _rgb_snippets(source, rgb, models)
+    rgb, stacks = (sorted(set(ticks.get(modality, ()))) for modality in Modality)
+    if not stacks:
+        yield from _rgb_snippets(video, rgb, models)
+    elif video.flow is not None:
+        yield from _rgb_snippets(video, rgb, models)
+        yield from _stored_flow_snippets(video, stacks, models[Modality.FLOW])
+    elif flow is not None:
+        yield from _snippets_with_flow(video, rgb, stacks, models, flow)
 
 
 def _rgb_snippets(
-    source: VideoSource, ticks: set[int], models: Mapping[Modality, ModelInfo]
+    video: Video, ticks: Sequence[int], models: Mapping[Modality, ModelInfo]
 ) -> Iterator[Snippet]:
-    for tick, bgr in source.frames_at(sorted(ticks)):
-        yield Snippet(Modality.RGB, tick, _resized(bgr, models[Modality.RGB]))
+    if ticks:
+        for frame in video.frames_at(ticks):
+            yield _rgb_snippet(frame, models[Modality.RGB])
 
 
 def _stored_flow_snippets(
-    source: FlowFields,
-    stacks: Mapping[int, Sequence[int]],
-    models: Mapping[Modality, ModelInfo],
+    video: Video, ticks: Sequence[int], model: ModelInfo
 ) -> Iterator[Snippet]:
-    stacker = Stacker(stacks)
-    for field, planes in source.fields_at(needed(stacks.values())):
-        resized = np.stack([_resized(plane, models[Modality.FLOW]) for plane in planes])
-        for tick, pixels in stacker.add(field, resized):
-            yield Snippet(Modality.FLOW, tick, pixels)
+    wanted = field_indices(ticks, video.fields, model.stack_depth)
+    fields = (
+        FlowField(field.index, np.stack([_resized(plane, model) for plane in field.planes]))
+        for field in video.fields_at(wanted)
+    )
+    for stack in flow_stacks(fields, ticks, video.fields, model.stack_depth):
+        yield Snippet(Modality.FLOW, stack.index, stack.pixels)
 
 
 def _snippets_with_flow(
-    source: VideoSource,
-    rgb: set[int],
-    stacks: Mapping[int, Sequence[int]],
+    video: Video,
+    rgb: Sequence[int],
+    ticks: Sequence[int],
     models: Mapping[Modality, ModelInfo],
     flow: FlowPool,
 ) -> Iterator[Snippet]:
-    """Give rgb snippets as their frames come, and flow snippets as their fields are computed."""
-    fields = set(needed(stacks.values()))
-    wanted = sorted(rgb | fields | {field - 1 for field in fields})
-    stacker = Stacker(stacks)
-    pending: deque[tuple[int, Future[Planes]]] = deque()
-    previous: tuple[int, Pixels] | None = None
-    for index, bgr in source.frames_at(wanted):
-        if index in rgb:
-            yield Snippet(Modality.RGB, index, _resized(bgr, models[Modality.RGB]))
-        if index in fields or index + 1 in fields:
-            grey = _to_grey(_resized(bgr, models[Modality.FLOW]))
-            if index in fields and previous is not None and previous[0] == index - 1:
-                pending.append((index, flow.executor.submit(flow.compute, previous[1], grey)))
-            previous = (index, grey)
-        most = _FIELDS_AHEAD * flow.workers
-        yield from _stacked(stacker, _computed(pending, at_most=most))
-    yield from _stacked(stacker, _computed(pending, at_most=0))
+    """Decode once for both: rgb snippets are set aside while the stack that is next is made."""
+    model = models[Modality.FLOW]
+    fields = set(field_indices(ticks, video.fields, model.stack_depth))
+    images = set(rgb)
+    aside: deque[Snippet] = deque()
+
+    def frames() -> Iterator[Frame]:
+        for frame in video.frames_at(sorted(images | fields | {field - 1 for field in fields})):
+            if frame.index in images:
+                aside.append(_rgb_snippet(frame, models[Modality.RGB]))
+            if frame.index in fields or frame.index + 1 in fields:
+                yield frame
+
+    with closing(_computed(frames(), fields, model, flow)) as computed:
+        for stack in flow_stacks(computed, ticks, video.fields, model.stack_depth):
+            while aside:
+                yield aside.popleft()
+            yield Snippet(Modality.FLOW, stack.index, stack.pixels)
+        for _ in computed:  # frames after the last field
+            pass
+    yield from aside
 
 
 def _computed(
-    pending: deque[tuple[int, Future[Planes]]], *, at_most: int
-) -> Iterator[tuple[int, Planes]]:
-    """Take the fields that are there, in order, and wait while more are pending than may be."""
-    while pending and (len(pending) > at_most or pending[0][1].done()):
-        field, future = pending.popleft()
-        yield field, future.result()
+    frames: Iterable[Frame], fields: set[int], model: ModelInfo, flow: FlowPool
+) -> Generator[FlowField, None, None]:
+    """Compute fields between neighbouring frames, several at a time; they come in order."""
+    pending: deque[tuple[int, Future[Pixels]]] = deque()
+    previous: Pixels | None = None
+    for frame in frames:
+        grey = to_grey(_resized(frame.bgr, model))
+        if frame.index in fields and previous is not None:
+            pending.append((frame.index, flow.executor.submit(flow.compute, previous, grey)))
+        previous = grey
+        while pending and (len(pending) > _FIELDS_AHEAD * flow.workers or pending[0][1].done()):
+            yield _finished(*pending.popleft())
+    while pending:
+        yield _finished(*pending.popleft())
 
 
-def _stacked(stacker: Stacker, fields: Iterable[tuple[int, Planes]]) -> Iterator[Snippet]:
-    for field, planes in fields:
-        for tick, pixels in stacker.add(field, planes):
-            yield Snippet(Modality.FLOW, tick, pixels)
+def _finished(index: int, future: Future[Pixels]) -> FlowField:
+    return FlowField(index, future.result())
+
+
+def _rgb_snippet(frame: Frame, model: ModelInfo) -> Snippet:
+    return Snippet(Modality.RGB, frame.index, _resized(frame.bgr, model))
 
 
 def _resized(pixels: Pixels, model: ModelInfo) -> Pixels:
     """Resize as TSN's test code does: bilinear, to the model's frame, whatever the aspect."""
-    if pixels.shape[:2] == (model.frame_height, model.frame_width):
-        return pixels
-    size = (model.frame_width, model.frame_height)
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _to_grey(bgr: Pixels) -> Pixels:
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
+    return resize_bgr(pixels, model.frame_width, model.frame_height)

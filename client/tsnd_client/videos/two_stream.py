@@ -17,7 +17,6 @@ from tsnd_client.videos.protocol import SamplingProtocol
 from tsnd_client.videos.reading import FlowPool, video_job
 from tsnd_client.videos.scoring import DEFAULT_READERS, DEFAULT_SNIPPETS_AHEAD, Stream, score_videos
 from tsnd_client.videos.snippet import Outcome
-from tsnd_client.videos.source import open_source
 
 DEFAULT_MAX_IN_FLIGHT = 32
 """Four batches of the daemon's default size, and as many as it takes of one stream."""
@@ -67,10 +66,7 @@ class VideoScorer:
         self, videos: Iterable[tuple[str, Path]], protocol: SamplingProtocol
     ) -> Generator[Outcome, None, None]:
         """Score videos, each with its name; `score_videos` tells the rest."""
-        jobs = (
-            video_job(name, partial(open_source, path), self.models, protocol, self.flow)
-            for name, path in videos
-        )
+        jobs = (video_job(name, path, self.models, protocol, self.flow) for name, path in videos)
         return score_videos(
             self.stream,
             self.models,

@@ -36,10 +36,8 @@ def classify(tiny_repository, capsys):
     return start
 
 
-def by_hand(path, files, weights=(1.0, 1.0)):
-    """Score a clip of 40 frames, for frames of 21 x 16 as the tiny models take them."""
-    frames = offline.all_frames(path, 21, 16)
-    fields = offline.flow_fields(frames)
+def by_hand(frames, fields, files, weights=(1.0, 1.0)):
+    """Score a clip of 40 frames of 21 x 16, as the tiny models take them, and its 39 fields."""
     rgb, flow = (offline.Network.load(*files[modality]) for modality in ("rgb", "flow"))
     images = [offline.rgb_input(frames[tick], rgb.crop) for tick in CAFFE_RGB_TICKS_OF_39]
     stacks = [
@@ -59,7 +57,8 @@ async def test_both_streams_equal_the_protocol_by_hand(classify, clip, tiny_caff
     status, (record,), err = await classify(path, *BOTH, "--weights", 1, 1.5)
 
     assert (status, err) == (0, "")
-    expected = by_hand(path, tiny_caffe_files, (1.0, 1.5))
+    frames = offline.all_frames(path, 21, 16)
+    expected = by_hand(frames, offline.flow_fields(frames), tiny_caffe_files, (1.0, 1.5))
     np.testing.assert_allclose(scores_of(record), expected, atol=1e-4)
     best = [each["probability"] for each in record["top"]]
     np.testing.assert_allclose(best, sorted(offline.probabilities(expected))[::-1], atol=1e-4)
@@ -68,22 +67,32 @@ async def test_both_streams_equal_the_protocol_by_hand(classify, clip, tiny_caff
     assert record["images"] == 39
 
 
-async def test_frames_and_flow_on_disk_give_what_the_video_gives(classify, clip, tmp_path):
-    path, folder = clip(40), tmp_path / "frames"
+async def test_frames_and_flow_on_disk_equal_the_protocol_by_hand(
+    classify, clip, tmp_path, tiny_caffe_files
+):
+    folder = tmp_path / "frames"
     folder.mkdir()
-    frames = offline.all_frames(path, 21, 16)
+    frames = offline.all_frames(clip(40), 21, 16)
     for number, (frame, field) in enumerate(
         zip(frames[1:], offline.flow_fields(frames), strict=True), start=1
     ):
         for kind, image in [("img", frame), ("flow_x", field[0]), ("flow_y", field[1])]:
-            # Lossless under the name that TSN gives its images: OpenCV reads by content.
-            encoded = cv2.imencode(".png", image)[1]
-            (folder / f"{kind}_{number:05d}.jpg").write_bytes(encoded.tobytes())
+            cv2.imwrite(str(folder / f"{kind}_{number:05d}.jpg"), image)
 
-    _, records, _ = await classify(path, folder, *BOTH)
+    status, (record,), err = await classify(folder, *BOTH)
 
-    video, images = map(scores_of, records)
-    np.testing.assert_allclose(images, video, atol=1e-5)
+    def stored(kind, number):
+        mode = cv2.IMREAD_COLOR if kind == "img" else cv2.IMREAD_GRAYSCALE
+        return cv2.imread(str(folder / f"{kind}_{number:05d}.jpg"), mode)
+
+    def field(number):
+        return np.stack([stored("flow_x", number), stored("flow_y", number)])
+
+    assert (status, err) == (0, "")
+    found = [None, *(stored("img", number) for number in range(1, 40))]
+    fields = [field(number) for number in range(1, 40)]
+    expected = by_hand(found, fields, tiny_caffe_files)
+    np.testing.assert_allclose(scores_of(record), expected, atol=1e-4)
 
 
 async def test_videos_are_named_in_the_order_that_they_were_given(classify, clip):

@@ -1,0 +1,1 @@
+"""Optical flow as TSN means it: computed, quantised to bytes, stored and stacked."""
