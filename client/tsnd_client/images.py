@@ -15,6 +15,17 @@ except ImportError as err:
         f"images need a package that is not there ({err}): pip install 'tsnd[video]'"
     ) from err
 
+__all__ = [
+    "MAX_PIXELS",
+    "Pixels",
+    "cv2",
+    "decode_jpeg",
+    "encode_jpeg",
+    "require_pixels",
+    "resize_bgr",
+    "to_grey",
+]
+
 Pixels = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 8192 * 8192

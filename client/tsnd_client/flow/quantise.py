@@ -36,4 +36,4 @@ def dequantise(levels: npt.NDArray[np.uint8], bound: float = BOUND) -> npt.NDArr
     Returns:
         Pixels, float64 of the same shape.
     """
-    return levels * (2 * bound / 255) - bound
+    return levels.astype(np.float64) * (2 * bound / 255) - bound

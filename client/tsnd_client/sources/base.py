@@ -14,7 +14,6 @@ and flow field j leads from frame j-1 to frame j.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -96,12 +95,7 @@ class FrameSource(Protocol):
     def __enter__(self) -> Self:
         """Return the source itself."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *about: object) -> None:
         """Close it."""
 
 

@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from tsnd_client.closing import Closing
 from tsnd_client.errors import VideoError
 from tsnd_client.flow.stack import FlowField
 from tsnd_client.images import MAX_PIXELS, Pixels, decode_jpeg
@@ -89,13 +88,13 @@ def list_images(folder: Path) -> Listing:
         raise VideoError(f"{folder} cannot be listed: {err.strerror}.") from err
     if not any(names.values()):
         raise VideoError(
-            f"{folder} holds none of img_*.jpg, flow_x_*.jpg and flow_y_*.jpg, which `tsn flow` and "
-            "dense_flow write. Name a folder of one video's images, or a video file."
+            f"{folder} holds none of img_*.jpg, flow_x_*.jpg and flow_y_*.jpg, as `tsn flow` and "
+            "dense_flow write them. Name a folder of one video's images, or a video file."
         )
     return Listing(folder, names)
 
 
-class FrameFolder:
+class FrameFolder(Closing):
     """The img_ images of a folder; a `StoredSource`.
 
     Args:
@@ -133,22 +132,8 @@ class FrameFolder:
                 shape = _same_shape(self.name, f"img image {index}", frame.bgr, shape)
             yield frame
 
-    def close(self) -> None:
-        """Do nothing."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class FlowFolder:
+class FlowFolder(Closing):
     """The flow_x_ and flow_y_ images of a folder, as fields numbered as TSN numbers them.
 
     Args:
@@ -196,20 +181,6 @@ class FlowFolder:
                 planes.append(self._listing.read(kind, index - earlier))
                 shape = _same_shape(self.name, f"{kind} image {index - earlier}", planes[-1], shape)
             yield FlowField(index, np.stack(planes))
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _same_shape(

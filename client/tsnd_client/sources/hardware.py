@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, BinaryIO
 
-import av
-from av.codec.hwaccel import HWAccel, hwdevices_available
+from tsnd_client.sources.pictures import av
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -42,9 +41,10 @@ def open_container(
         try:
             container = av.open(
                 Nameless(file),
+                "r",
                 options=options,
                 buffer_size=buffer_bytes,
-                hwaccel=HWAccel(device, allow_software_fallback=True),
+                hwaccel=av.codec.hwaccel.HWAccel(device, allow_software_fallback=True),
             )
         except av.FFmpegError:  # no such device, or the file's fault, which comes up again below
             file.seek(0)
@@ -54,11 +54,13 @@ def open_container(
                 yield container
                 return
         file.seek(0)
-    with av.open(Nameless(file), options=options, buffer_size=buffer_bytes) as container:
+    with av.open(Nameless(file), "r", options=options, buffer_size=buffer_bytes) as container:
         yield container
 
 
 @cache
 def _devices() -> tuple[str, ...]:
     """Name the kinds of devices that this FFmpeg could use, NVIDIA's first."""
-    return tuple(sorted(hwdevices_available(), key=lambda name: (name != "cuda", name)))
+    return tuple(
+        sorted(av.codec.hwaccel.hwdevices_available(), key=lambda name: (name != "cuda", name))
+    )

@@ -7,10 +7,13 @@ counted, which takes decoding them all.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import av
 
 # Their packets have the time stamp of what they show, and they can be entered at a keyframe.
 _STAMPED_FORMATS = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -42,7 +45,7 @@ class Stamped:
         """When the first frame is shown."""
         return int(self.pts[0])
 
-    def number(self, picture: av.VideoFrame, ordinal: int) -> int | None:
+    def number(self, picture: "av.VideoFrame", ordinal: int) -> int | None:
         """Number a decoded picture; None when no packet announced it."""
         if picture.pts is None:
             return None
@@ -66,7 +69,7 @@ class Counted:
     count: int
     start_pts: int
 
-    def number(self, picture: av.VideoFrame, ordinal: int) -> int | None:
+    def number(self, picture: "av.VideoFrame", ordinal: int) -> int | None:
         """Number a decoded picture: by its place among the good ones."""
         return ordinal
 
@@ -81,7 +84,7 @@ def is_stamped(format_names: str, codec_name: str) -> bool:
     )
 
 
-def number_packets(packets: Iterable[av.Packet]) -> Stamped | None:
+def number_packets(packets: Iterable["av.Packet[av.VideoStream]"]) -> Stamped | None:
     """Number the frames of packets, of which each is taken to hold one.
 
     What comes before the first keyframe, or is shown before it, cannot be decoded; what an

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 
+__all__ = ["DECODER_OPTIONS", "av", "decode", "first_video_stream", "quarter_turns", "to_bgr"]
+
 # Decoders in hardware give one plane of colour where those in software give two. Taking it
 # apart loses nothing, and then both are turned into BGR by the same code.
 _PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le", "nv16": "yuv422p", "p210le": "yuv422p10le"}
@@ -46,7 +48,7 @@ def first_video_stream(name: str, container: "InputContainer") -> av.VideoStream
 
 
 def decode(
-    packets: Iterator[av.Packet], on_broken: Callable[[str], object]
+    packets: Iterator["av.Packet[av.VideoStream]"], on_broken: Callable[[str], object]
 ) -> Iterator[av.VideoFrame]:
     """Decode packets in order; what is broken is reported, and left out."""
     for packet in packets:

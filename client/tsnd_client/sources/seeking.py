@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import av
-
 from tsnd_client.sources.numbering import Numbering, Stamped
 from tsnd_client.sources.pictures import decode
 
 if TYPE_CHECKING:
+    import av
     from av.container import InputContainer
 
-Numbered = tuple[int, av.VideoFrame]
+Numbered = tuple[int, "av.VideoFrame"]
 
 
 class Seeker:
@@ -32,7 +31,7 @@ class Seeker:
     def __init__(
         self,
         container: "InputContainer",
-        stream: av.VideoStream,
+        stream: "av.VideoStream",
         numbering: Numbering,
         on_broken: Callable[[str], object],
     ) -> None:
@@ -88,12 +87,14 @@ class Seeker:
         else:
             self._pictures = self._decode(chain([first], packets))
 
-    def _is_entry(self, numbering: Stamped, packet: av.Packet, entry: int) -> bool:
+    def _is_entry(
+        self, numbering: Stamped, packet: "av.Packet[av.VideoStream]", entry: int
+    ) -> bool:
         """Say whether a packet is a keyframe, at the sought one or before it."""
         latest = numbering.pts[numbering.keys[entry]]
         return packet.is_keyframe and packet.pts is not None and packet.pts <= int(latest)
 
-    def _decode(self, packets: Iterator[av.Packet]) -> Iterator[Numbered]:
+    def _decode(self, packets: Iterator["av.Packet[av.VideoStream]"]) -> Iterator[Numbered]:
         for ordinal, picture in enumerate(decode(packets, self._on_broken)):
             number = self._numbering.number(picture, ordinal)
             if number is not None:

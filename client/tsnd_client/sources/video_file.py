@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from tsnd_client.closing import Closing
 from tsnd_client.errors import VideoError
 from tsnd_client.images import MAX_PIXELS
 from tsnd_client.sources.base import Counters, Frame, require_indices, require_stride
@@ -58,7 +58,7 @@ def probe(path: Path | str) -> VideoInfo:
         )
 
 
-class VideoFile:
+class VideoFile(Closing):
     """The frames of a video file; a `StoredSource`.
 
     It holds no open file between calls, so `close` has nothing to do. One thread may use it
@@ -133,20 +133,6 @@ class VideoFile:
                     frame = _to_frame(number, picture, stream, numbering.start_pts)
                 yield frame
 
-    def close(self) -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _number(self) -> Numbering:
         if self._numbering is None:
             self._numbering = self._read_stamps() or self._count()
@@ -178,7 +164,10 @@ class VideoFile:
         return _open(self._path, hardware=self._hardware)
 
     def _empty(self) -> VideoError:
-        return VideoError(f"{self.name} has no frame that can be decoded. Copy or record it again.")
+        return VideoError(
+            f"{self.name} has no frame that can be decoded, of at most {MAX_PIXELS} pixels (8192 x "
+            "8192). Copy or record it again, or scale it down."
+        )
 
 
 @contextmanager
