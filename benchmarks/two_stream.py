@@ -22,6 +22,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -29,9 +30,9 @@ import numpy as np
 
 from benchmarks.machine import machine_line
 from benchmarks.server_cpu import tsn_build
-from tsnd_client.flow.quantise import quantise
+from tsnd_client.flow.algorithms import Algorithm
 from tsnd_client.flow.stack import field_indices
-from tsnd_client.images import Pixels
+from tsnd_client.images import to_grey
 from tsnd_client.model_info import Modality
 from tsnd_client.videos.protocol import Spread
 from tsnd_client.videos.reading import video_job
@@ -65,19 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "bench_rgb",
                 "bench_flow",
                 target=target,
-                work=Work(flow_workers=options.flow_workers),
+                work=Work(
+                    flow_workers=options.flow_workers, flow_algorithm=Algorithm(options.flow)
+                ),
             )
         )
-        if options.flow == "dis":
-            assert scorer.flow is not None
-            scorer = replace(scorer, flow=replace(scorer.flow, compute=dis))
         times = measure(clip, scorer, options.turns)
     return report(times, options)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--flow", choices=["tvl1", "dis"], default="tvl1")
+    parser.add_argument("--flow", choices=list(Algorithm), default="tvl1")
     parser.add_argument("--flow-workers", type=int, default=2)
     parser.add_argument("--batch-ms", type=float, default=50, help="time of a batch of up to 8")
     parser.add_argument("--turns", type=int, default=1)
@@ -130,21 +130,12 @@ def decode(clip: Path, scorer: VideoScorer) -> None:
 def flow_stage(clip: Path, scorer: VideoScorer) -> Callable[[], object]:
     """Prepare the computing of all fields, of frames in memory."""
     frames, fields = wanted(clip, scorer)
-    greys = {
-        frame.index: cv2.cvtColor(frame.bgr, cv2.COLOR_BGR2GRAY)
-        for frame in open_video(clip).frames_at(frames)
-    }
+    greys = {frame.index: to_grey(frame.bgr) for frame in open_video(clip).frames_at(frames)}
     pool = scorer.flow
     assert pool is not None
     pairs = [(greys[field - 1], greys[field]) for field in fields]
-    return lambda: list(pool.executor.map(pool.compute, *zip(*pairs, strict=True)))
-
-
-def dis(earlier: Pixels, later: Pixels) -> Pixels:
-    """Compute a field fast, in place of TV-L1."""
-    algorithm = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    field = np.asarray(algorithm.calc(earlier, later, None), np.float32)
-    return quantise(field.transpose(2, 0, 1))
+    list(pool.fields(pairs[:1]))  # the processes start with the first
+    return lambda: list(pool.fields(pairs))
 
 
 def write_clip(path: Path) -> Path:
@@ -193,7 +184,8 @@ def daemon(repository: Path, batch_ms: float) -> Iterator[str]:
 
 
 async def serve(repository: Path, execution_s: float) -> None:
-    settings = Settings(model_repository=repository, port=0, metrics_port=0)
+    options: dict[str, Any] = {"model_repository": repository, "port": 0, "metrics_port": 0}
+    settings = Settings(**options)
 
     def make(model: Model, _options: ExecutionOptions) -> list[Callable[[], Executor]]:
         return [lambda: SyntheticExecutor(model, execution_s=execution_s)]

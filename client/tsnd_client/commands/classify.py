@@ -10,6 +10,7 @@ import typer
 from tsnd_client.commands.options import PriorityOption, TargetOption
 from tsnd_client.commands.values import one_of, to_whole
 from tsnd_client.commands.video_options import (
+    FlowAlgorithmOption,
     FlowOption,
     FlowWorkersOption,
     MaxInFlightOption,
@@ -49,6 +50,7 @@ def classify(
     ] = 5,
     readers: ReadersOption = 2,
     flow_workers: FlowWorkersOption = 2,
+    flow_algorithm: FlowAlgorithmOption = "tvl1",
     max_in_flight: MaxInFlightOption = 32,
     priority: PriorityOption = Priority.NORMAL,
     json: Annotated[
@@ -60,13 +62,20 @@ def classify(
     The exit status is 1 when some video could not be classified, and 2 when none could because
     of what was given.
     """
+    from tsnd_client.flow.algorithms import Algorithm  # noqa: PLC0415
     from tsnd_client.reply import Reply  # noqa: PLC0415 -- see the package
     from tsnd_client.videos import classify as library  # noqa: PLC0415
     from tsnd_client.videos.scoring import in_order  # noqa: PLC0415
     from tsnd_client.videos.snippet import FailedVideo  # noqa: PLC0415
     from tsnd_client.videos.two_stream import Work, video_scorer  # noqa: PLC0415
 
-    work = Work(readers, flow_workers, max_in_flight, priority=priority)
+    work = Work(
+        readers,
+        flow_workers,
+        Algorithm(flow_algorithm),
+        max_in_flight=max_in_flight,
+        priority=priority,
+    )
     protocol = to_spread(snippets, rule)
     fusion = to_fusion_weights(weights)
     failed: list[FailedVideo] = []

@@ -8,6 +8,7 @@ import typer
 
 from tsnd_client.commands.options import PriorityOption, TargetOption
 from tsnd_client.commands.video_options import (
+    FlowAlgorithmOption,
     FlowOption,
     FlowWorkersOption,
     MaxInFlightOption,
@@ -68,6 +69,7 @@ def evaluate(
     snippets: SnippetsOption = 25,
     readers: ReadersOption = 4,
     flow_workers: FlowWorkersOption = 2,
+    flow_algorithm: FlowAlgorithmOption = "tvl1",
     max_in_flight: MaxInFlightOption = 32,
     priority: PriorityOption = Priority.BULK,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, not text.")] = False,
@@ -84,6 +86,7 @@ def evaluate(
         result_lines,
     )
     from tsnd_client.datasets.splits import class_numbers, read_splits  # noqa: PLC0415
+    from tsnd_client.flow.algorithms import Algorithm  # noqa: PLC0415
     from tsnd_client.reply import Reply  # noqa: PLC0415
     from tsnd_client.videos.two_stream import Work, video_scorer  # noqa: PLC0415
 
@@ -92,7 +95,13 @@ def evaluate(
     to_test = [split for path in splits for split in read_splits(path)]
     if not root.is_dir():
         raise InputError(f"--root {root} is no folder.")
-    work = Work(readers, flow_workers, max_in_flight, priority=priority)
+    work = Work(
+        readers,
+        flow_workers,
+        Algorithm(flow_algorithm),
+        max_in_flight=max_in_flight,
+        priority=priority,
+    )
     results = []
     with video_scorer(
         rgb, flow, target=target, reply=Reply(outputs=("scores",)), work=work

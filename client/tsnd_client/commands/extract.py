@@ -11,6 +11,7 @@ import typer
 from tsnd_client.commands.options import PriorityOption, TargetOption
 from tsnd_client.commands.values import one_of, to_names, to_whole
 from tsnd_client.commands.video_options import (
+    FlowAlgorithmOption,
     FlowOption,
     FlowWorkersOption,
     MaxInFlightOption,
@@ -69,6 +70,7 @@ def extract(
     target: TargetOption = DEFAULT_TARGET,
     readers: ReadersOption = 4,
     flow_workers: FlowWorkersOption = 2,
+    flow_algorithm: FlowAlgorithmOption = "tvl1",
     max_in_flight: MaxInFlightOption = 32,
     priority: PriorityOption = Priority.BULK,
     json: Annotated[
@@ -82,6 +84,7 @@ def extract(
     """
     from tsnd_client.features import extract as library  # noqa: PLC0415 -- see the package
     from tsnd_client.features.store import StoreSettings, open_store  # noqa: PLC0415
+    from tsnd_client.flow.algorithms import Algorithm  # noqa: PLC0415
     from tsnd_client.progress import progress_bar  # noqa: PLC0415
     from tsnd_client.reply import Reply  # noqa: PLC0415
     from tsnd_client.videos.listing import find_videos  # noqa: PLC0415
@@ -92,7 +95,13 @@ def extract(
     if not outputs:
         raise InputError("--what names nothing: give scores, features, or both.")
     found = find_videos(videos, root)
-    work = Work(readers, flow_workers, max_in_flight, priority=priority)
+    work = Work(
+        readers,
+        flow_workers,
+        Algorithm(flow_algorithm),
+        max_in_flight=max_in_flight,
+        priority=priority,
+    )
     started_s = time.monotonic()
     with (
         video_scorer(rgb, flow, target=target, reply=Reply(outputs=outputs), work=work) as scorer,
@@ -104,7 +113,7 @@ def extract(
             outputs=outputs,
             interval=interval,
             models={str(m): f"{info.name}:{info.version}" for m, info in scorer.models.items()},
-            flow="tvl1" if flow else "",
+            flow=flow_algorithm if flow else "",
         )
         store = open_store(out, settings)
         advance(sum(store.has(name) for name, _ in found))

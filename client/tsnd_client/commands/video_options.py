@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tsnd_client.commands.values import to_whole
+from tsnd_client.commands.values import one_of, to_whole
 
 RgbOption = Annotated[
     str | None,
@@ -50,6 +50,16 @@ FlowWorkersOption = Annotated[
         parser=to_whole,
         metavar="COUNT",
         help="Flow fields that are computed at the same time, where a video has none stored.",
+    ),
+]
+
+FlowAlgorithmOption = Annotated[
+    str,
+    typer.Option(
+        "--flow-algorithm",
+        parser=one_of("tvl1", "dis", "farneback"),
+        metavar="tvl1|dis|farneback",
+        help="How flow is computed; TSN is trained on tvl1, the others are faster.",
     ),
 ]
 

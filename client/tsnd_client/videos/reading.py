@@ -6,10 +6,8 @@ first, as dense_flow does, and each field once, however many stacks it is in.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,35 +15,13 @@ import numpy as np
 
 from tsnd_client.errors import VideoError
 from tsnd_client.flow.stack import FlowField, field_indices, flow_stacks
+from tsnd_client.flow.workers import FlowPool
 from tsnd_client.images import Pixels, resize_bgr, to_grey
 from tsnd_client.model_info import Modality, ModelInfo
 from tsnd_client.sources.base import Frame
 from tsnd_client.videos.protocol import SamplingProtocol
 from tsnd_client.videos.snippet import Reading, Snippet, VideoJob
 from tsnd_client.videos.source import Video, open_video
-
-ComputeFlow = Callable[[Pixels, Pixels], Pixels]
-"""From one grey frame uint8 [H, W] to the next: quantised flow uint8 [2, H, W], x and y."""
-
-# Computed fields that may wait for the one before them, per worker: enough that no worker
-# waits for another, and few enough not to matter in memory.
-_FIELDS_AHEAD = 4
-
-
-@dataclass(frozen=True, slots=True)
-class FlowPool:
-    """Computes flow beside the decoding.
-
-    Attributes:
-        compute: The algorithm, which must be safe to run in several threads or processes of
-            the executor.
-        executor: Where it runs.
-        workers: How many fields it computes at the same time.
-    """
-
-    compute: ComputeFlow
-    executor: Executor
-    workers: int
 
 
 def video_job(
@@ -165,21 +141,19 @@ def _computed(
     frames: Iterable[Frame], fields: set[int], model: ModelInfo, flow: FlowPool
 ) -> Generator[FlowField, None, None]:
     """Compute fields between neighbouring frames, several at a time; they come in order."""
-    pending: deque[tuple[int, Future[Pixels]]] = deque()
-    previous: Pixels | None = None
-    for frame in frames:
-        grey = to_grey(_resized(frame.bgr, model))
-        if frame.index in fields and previous is not None:
-            pending.append((frame.index, flow.executor.submit(flow.compute, previous, grey)))
-        previous = grey
-        while pending and (len(pending) > _FIELDS_AHEAD * flow.workers or pending[0][1].done()):
-            yield _finished(*pending.popleft())
-    while pending:
-        yield _finished(*pending.popleft())
+    indices: deque[int] = deque()
 
+    def pairs() -> Iterator[tuple[Pixels, Pixels]]:
+        previous: Pixels | None = None
+        for frame in frames:
+            grey = to_grey(_resized(frame.bgr, model))
+            if frame.index in fields and previous is not None:
+                indices.append(frame.index)
+                yield previous, grey
+            previous = grey
 
-def _finished(index: int, future: Future[Pixels]) -> FlowField:
-    return FlowField(index, future.result())
+    for planes in flow.fields(pairs()):
+        yield FlowField(indices.popleft(), planes)
 
 
 def _rgb_snippet(frame: Frame, model: ModelInfo) -> Snippet:

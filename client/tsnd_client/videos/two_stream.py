@@ -9,12 +9,13 @@ from pathlib import Path
 from tsnd_client.client import Client
 from tsnd_client.defaults import DEFAULT_TARGET
 from tsnd_client.errors import InputError
+from tsnd_client.flow.algorithms import Algorithm
+from tsnd_client.flow.workers import FlowPool
 from tsnd_client.model_info import Modality, ModelInfo
 from tsnd_client.reply import EVERYTHING, Reply
 from tsnd_client.urgency import Priority
-from tsnd_client.videos.flow import flow_pool
 from tsnd_client.videos.protocol import SamplingProtocol
-from tsnd_client.videos.reading import FlowPool, video_job
+from tsnd_client.videos.reading import video_job
 from tsnd_client.videos.scoring import DEFAULT_READERS, DEFAULT_SNIPPETS_AHEAD, Stream, score_videos
 from tsnd_client.videos.snippet import Outcome
 
@@ -28,7 +29,8 @@ class Work:
 
     Attributes:
         readers: Videos that are decoded at the same time.
-        flow_workers: Flow fields that are computed at the same time.
+        flow_workers: Flow fields that are computed at the same time, each in a process.
+        flow_algorithm: How; TSN is trained on TV-L1.
         max_in_flight: Most snippets of each modality that are sent and not answered.
         snippets_ahead: Most snippets of each modality that are read and not sent.
         priority: Which snippets the daemon runs first.
@@ -36,6 +38,7 @@ class Work:
 
     readers: int = DEFAULT_READERS
     flow_workers: int = 2
+    flow_algorithm: Algorithm = Algorithm.TVL1
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
     snippets_ahead: int = DEFAULT_SNIPPETS_AHEAD
     priority: Priority = Priority.NORMAL
@@ -102,9 +105,13 @@ def video_scorer(
     work = work or Work()
     with Client(target, max_in_flight=work.max_in_flight) as client:
         models = resolve_models(client, rgb, flow)
-        with flow_pool(work.flow_workers) if flow else nullcontext() as pool:
+        with _flow_pool(work) if flow else nullcontext() as pool:
             stream = partial(client.score_stream, priority=work.priority, reply=reply)
             yield VideoScorer(models, stream, pool, work)
+
+
+def _flow_pool(work: Work) -> FlowPool:
+    return FlowPool(work.flow_algorithm, work.flow_workers)
 
 
 def resolve_models(client: Client, rgb: str | None, flow: str | None) -> dict[Modality, ModelInfo]:
