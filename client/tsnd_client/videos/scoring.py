@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,8 @@ from tsnd_client.errors import ClientError, SnippetRejected, VideoError
 from tsnd_client.in_flight import NamedPixels
 from tsnd_client.messages import SnippetScores, StreamResult
 from tsnd_client.model_info import Modality, ModelInfo
-from tsnd_client.videos.channel import Channel, ChannelClosed
+from tsnd_client.videos.channel import Channel
+from tsnd_client.videos.crew import Crew
 from tsnd_client.videos.snippet import (
     FailedVideo,
     Outcome,
@@ -66,18 +68,12 @@ def score_videos(
     Raises:
         ClientError: A stream ended, as with a daemon that is gone: what `stream` raised.
     """
-    work = _Work(stream, models, jobs, snippets_ahead)
-    threads = [threading.Thread(target=work.read, daemon=True) for _ in range(readers)]
-    threads += [threading.Thread(target=work.score, args=(m,), daemon=True) for m in models]
-    work.expect(len(threads), readers)
-    for thread in threads:
-        thread.start()
+    work = _Work(stream, models, jobs, readers, snippets_ahead)
+    work.crew.start([work.read] * readers + [partial(work.score, modality) for modality in models])
     try:
         yield from _outcomes(work)
     finally:
         work.abandon()
-        for thread in threads:
-            thread.join()
 
 
 def in_order(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
@@ -120,77 +116,65 @@ class _Broken:
     was_opened: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Crashed:
-    """A thread that cannot go on, nor can the work without it."""
-
-    error: BaseException
-
-
-_Event = _Opened | _Answered | _Broken | _Crashed
+_Event = _Opened | _Answered | _Broken
 
 
 class _Work:
-    """What the threads share; the channels and the lock alone are changed by several."""
+    """What the threads share, and what they do."""
 
     def __init__(
         self,
         stream: Stream,
         models: Mapping[Modality, ModelInfo],
         jobs: Iterable[VideoJob],
+        readers: int,
         snippets_ahead: int,
     ) -> None:
+        self.crew = Crew[_Event](_ANSWERS_AHEAD)
         self._stream = stream
         self._models = models
         self._jobs = enumerate(jobs)
         self._lock = threading.Lock()
-        self._running = self._reading = 0
+        self._reading = readers
         self._given_up: set[int] = set()
         self._snippets = {
             modality: Channel[tuple[int, Snippet]](snippets_ahead) for modality in models
         }
-        self.events = Channel[_Event](_ANSWERS_AHEAD)
-
-    def expect(self, threads: int, readers: int) -> None:
-        """Count the threads before they start, so that the last of them knows that it is."""
-        self._running, self._reading = threads, readers
 
     def give_up(self, video: int) -> None:
         """Have no more of a video read."""
         self._given_up.add(video)
 
     def abandon(self) -> None:
-        """Have all threads end, as soon as they notice."""
+        """Have all threads end, and wait for that."""
         for channel in self._snippets.values():
             channel.abandon()
-        self.events.abandon()
+        self.crew.dismiss()
 
     def read(self) -> None:
         """Read videos until there are none; a reader thread's whole life."""
-        with self._reporting():
-            try:
-                while (numbered := self._next_job()) is not None:
-                    self._read_video(*numbered)
-            finally:
-                with self._lock:
-                    self._reading -= 1
-                    is_last = not self._reading
-                if is_last:
-                    for channel in self._snippets.values():
-                        channel.end()
+        try:
+            while (numbered := self._next_job()) is not None:
+                self._read_video(*numbered)
+        finally:
+            with self._lock:
+                self._reading -= 1
+                is_last = not self._reading
+            if is_last:
+                for channel in self._snippets.values():
+                    channel.end()
 
     def score(self, modality: Modality) -> None:
         """Score one modality's snippets; a stream thread's whole life."""
-        sent: Channel[tuple[int, Snippet]] = self._snippets[modality]
-        with self._reporting():
-            try:
-                results = self._stream(self._models[modality], map(_to_named_pixels, sent))
-                with closing(_as_generator(results)) as answers:
-                    for result in answers:
-                        video, tick = _from_name(result.snippet_id)
-                        self.events.put(_Answered(video, modality, tick, result))
-            finally:
-                sent.abandon()
+        sent = self._snippets[modality]
+        try:
+            results = self._stream(self._models[modality], map(_to_named_pixels, sent))
+            with closing(_as_generator(results)) as answers:
+                for result in answers:
+                    video, tick = _from_name(result.snippet_id)
+                    self.crew.report(_Answered(video, modality, tick, result))
+        finally:
+            sent.abandon()
 
     def _next_job(self) -> tuple[int, VideoJob] | None:
         with self._lock:
@@ -202,7 +186,7 @@ class _Work:
             reading = job.open()
             was_opened = True
             with closing(_as_generator(reading.snippets)) as snippets:
-                self.events.put(_Opened(video, job, reading))
+                self.crew.report(_Opened(video, job, reading))
                 given = self._put_all(video, snippets)
             wanted = reading.wanted
             if given < wanted and video not in self._given_up:
@@ -211,10 +195,10 @@ class _Work:
                     "Copy or record it again."
                 )
         except ClientError as err:
-            self.events.put(_Broken(video, job, err, was_opened))
+            self.crew.report(_Broken(video, job, err, was_opened))
         except OSError as err:
             problem = VideoError(f"{job.name} cannot be read: {err.strerror or err}.")
-            self.events.put(_Broken(video, job, problem, was_opened))
+            self.crew.report(_Broken(video, job, problem, was_opened))
 
     def _put_all(self, video: int, snippets: Iterable[Snippet]) -> int:
         given = 0
@@ -224,36 +208,6 @@ class _Work:
             self._snippets[snippet.modality].put((video, snippet))
             given += 1
         return given
-
-    def _reporting(self) -> "_Reporting":
-        return _Reporting(self)
-
-    def leave(self, error: BaseException | None) -> None:
-        """Note that a thread ends, and why if it was not to."""
-        try:
-            if error is not None and not isinstance(error, ChannelClosed):
-                self.events.put(_Crashed(error))
-        except ChannelClosed:
-            pass
-        with self._lock:
-            self._running -= 1
-            is_last = not self._running
-        if is_last:
-            self.events.end()
-
-
-class _Reporting:
-    """A thread's outermost block: its end, good or bad, is told to the caller's thread."""
-
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        self._work.leave(error)
-        return True
 
 
 @dataclass(slots=True)
@@ -268,10 +222,8 @@ class _Pending:
 
 def _outcomes(work: _Work) -> Iterator[Outcome]:
     pending: dict[int, _Pending] = {}
-    for event in work.events:
+    for event in work.crew.reports():
         match event:
-            case _Crashed(error):
-                raise error
             case _Opened(video, job, reading):
                 pending[video] = _Pending(job, reading, reading.wanted)
             case _Broken(video, job, error, was_opened):
