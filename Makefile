@@ -17,7 +17,7 @@ PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-load bench-precision bench-smoke fuzz serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-two-stream bench-load bench-precision bench-smoke fuzz serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -146,6 +146,9 @@ bench-smoke: $(INSTALLED) ## hold what the daemon costs and delivers to benchmar
 
 bench-payloads: $(INSTALLED) ## measure what a snippet costs the daemon raw, in shared memory and as JPEG
 	@$(BIN)/python -m benchmarks.payloads
+
+bench-two-stream: $(INSTALLED) ## measure whether decoding, flow and networks overlap in one clip
+	@$(BIN)/python -m benchmarks.two_stream
 
 LOAD ?= # arguments of `tsn bench` in place of the sweep of rates
 bench-load: $(INSTALLED) ## load the daemon, without an engine, at rising rates; LOAD='--in-flight 16' instead

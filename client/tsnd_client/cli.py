@@ -13,6 +13,9 @@ from typing import Annotated
 import typer
 
 from tsnd_client.commands.bench import bench
+from tsnd_client.commands.classify import classify
+from tsnd_client.commands.evaluate import evaluate
+from tsnd_client.commands.extract import extract
 from tsnd_client.commands.flow import flow
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
@@ -25,6 +28,9 @@ app.command()(models)
 app.command()(health)
 app.command()(score)
 app.command()(flow)
+app.command()(classify)
+app.command()(extract)
+app.command()(evaluate)
 app.command()(bench)
 
 

@@ -4,10 +4,8 @@ A file appears whole or not at all: it is written beside its place, then renamed
 """
 
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from tsnd_client.atomic import replacing
 from tsnd_client.consensus import softmax, top_k
 from tsnd_client.errors import OutputError
 
@@ -82,7 +81,7 @@ def write_results(
     """
     write = _writer(path)
     try:
-        with _replacing(path) as file:
+        with replacing(path) as file:
             write(file, snippets, labels, with_features)
     except OSError as err:
         raise _not_written(path, err) from err
@@ -139,18 +138,6 @@ def _writer(path: Path) -> _Writer:
         known = " or ".join(_WRITERS)
         raise OutputError(f"cannot write {path}: expected a name that ends in {known}.")
     return writer
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new file that takes the path's place when the block ends well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _not_written(path: Path, err: OSError) -> OutputError:

@@ -1,0 +1,1 @@
+"""Recognition on data sets: split files, score files, and the numbers that were published."""

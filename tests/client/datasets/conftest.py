@@ -1,0 +1,3 @@
+from tests.client.videos.conftest import clip
+
+__all__ = ["clip"]
