@@ -457,7 +457,8 @@ def load_settings(argv: Sequence[str]) -> Settings:
 
     FromEverywhere.__doc__ = (
         "Score snippets of video streams over gRPC. Each setting can also be given as TSND_NAME "
-        "in the environment, or by its name in the TOML file that --config names."
+        "in the environment, or by its name in the TOML file that --config names. Other commands: "
+        "tsnd check-config, with the same flags; tsnd token new NAME."
     )
     try:
         return FromEverywhere(_cli_parse_args=list(rest))  # type: ignore[call-arg]
