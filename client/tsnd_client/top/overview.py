@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tsnd_client.top.exposition import Scrape
+from tsnd_client.top.exposition import Labels, Scrape
 
 STAGES = ("receive", "queue", "copy", "decode", "compute", "reply")
 
@@ -125,7 +125,7 @@ def quantile(bounds: Sequence[tuple[float, float]], part: float) -> float | None
     return low
 
 
-def _model_row(before: Scrape, now: Scrape, seconds: float, info: "dict[str, str]") -> ModelRow:
+def _model_row(before: Scrape, now: Scrape, seconds: float, info: Labels) -> ModelRow:
     labels = {"model": info["model"], "version": info["version"]}
 
     def grown(name: str, **more: str) -> float:

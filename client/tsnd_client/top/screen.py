@@ -1,5 +1,7 @@
 """Draws what a daemon does as tables for a terminal."""
 
+from collections.abc import Sequence
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -55,8 +57,12 @@ def _cells(row: ModelRow) -> list[str]:
         str(row.pending),
         str(row.in_flight),
         f"{row.misses_per_s:.1f}",
-        *(_number(part, 100, digits=0) for part in row.stages or [None] * len(STAGES)),
+        *(_number(part, 100, digits=0) for part in _stages(row)),
     ]
+
+
+def _stages(row: ModelRow) -> Sequence[float | None]:
+    return row.stages if row.stages is not None else [None] * len(STAGES)
 
 
 def _gpus(found: Overview) -> Table:
