@@ -20,6 +20,7 @@ from tsnd_client.commands.flow import flow
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
 from tsnd_client.commands.score import score
+from tsnd_client.commands.top import top
 from tsnd_client.errors import ClientError, InputError
 
 # Help is the same plain text on a terminal and in a file.
@@ -32,6 +33,7 @@ app.command()(classify)
 app.command()(extract)
 app.command()(evaluate)
 app.command()(bench)
+app.command()(top)
 
 
 def _print_version(is_asked: bool) -> None:

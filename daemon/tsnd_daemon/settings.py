@@ -320,6 +320,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="how much is logged"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="lines for people, or one JSON object a line for programs"
+    )
 
     @field_validator("device", "preferred_batch_sizes", mode="before")
     @classmethod
