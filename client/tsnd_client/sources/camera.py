@@ -26,8 +26,10 @@ _TIMEOUT_S = 5.0
 # Packets are decoded as they come, and RTSP comes over TCP: over UDP, lost packets break frames.
 _OPTIONS = {
     **DECODER_OPTIONS,
-    "analyzeduration": "1000000",  # microseconds; five times that is spent otherwise
-    "fflags": "nobuffer",
+    # Frames begin to come after a second (it counts microseconds) or two frames, not after
+    # the five seconds or twenty frames that FFmpeg looks at otherwise.
+    "analyzeduration": "1000000",
+    "fpsprobesize": "2",
     "flags": "low_delay",
     "rtsp_transport": "tcp",
 }
