@@ -26,7 +26,8 @@ class Camera:
         self.connections = connections
         self.hold_open = hold_open
         self.socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"tcp://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.socket_address = self.socket.getsockname()
+        self.address = f"tcp://127.0.0.1:{self.socket_address[1]}"
         self.thread = threading.Thread(target=self.serve)
 
     def serve(self):
@@ -164,6 +165,23 @@ def test_a_stream_of_sound_alone_is_an_error_at_once(tmp_path):
         source = LiveSource(camera.address, backoff=soon, first_patience_s=5)
         with pytest.raises(VideoError, match="has no video stream, only audio"):
             next(source.frames())
+
+
+def test_a_stream_that_brings_nothing_that_can_be_decoded_is_given_up():
+    huge = bytearray(JPEGS[0])
+    header = huge.index(b"\xff\xc0")
+    huge[header + 5 : header + 9] = b"\xff\xff\xff\xff"
+
+    with Camera(*[bytes(huge) * 200] * 3) as camera:
+        with watch(camera, first_patience_s=0.3) as source:
+            frames, reason = take(source)
+        for _ in range(3):  # the camera waits for all its visitors
+            with suppress(OSError):
+                socket.create_connection(camera.socket_address).close()
+
+    assert frames == []
+    assert source.counters.broken
+    assert "gave no frame" in reason
 
 
 def test_closing_ends_what_waits_for_a_frame():
