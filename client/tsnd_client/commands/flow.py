@@ -70,7 +70,7 @@ def flow(
     What is there already is left alone, so a run that was interrupted is gone on with by the
     same command.
     """
-    from tsnd_client.flow.command import Job, run  # noqa: PLC0415 -- needs an extra
+    from tsnd_client.flow_videos import Job, run  # noqa: PLC0415 -- needs an extra
 
     return run(
         Job(

@@ -6,7 +6,7 @@ it, and it may open nothing else itself, which playlists would ask for.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,7 @@ class VideoFile(Closing):
         require_stride(stride)
         broken: list[str] = []
         numbering: Numbering | None = None
-        start_pts, ordinal, counted = None, -1, self.counters.broken
+        start_pts, ordinal, counted, last = None, -1, self.counters.broken, -1
         with self._open() as (container, stream):
             for ordinal, picture in enumerate(decode(container.demux(stream), broken.append)):
                 if broken and numbering is None:  # up to here, frames are numbered as they come
@@ -104,7 +104,10 @@ class VideoFile(Closing):
                 self._note(broken)
                 index = numbering.number(picture, ordinal) if numbering else ordinal
                 start_pts = picture.pts if start_pts is None else start_pts
-                if index is not None and index % stride == 0:
+                if index is None or index <= last:  # by damaged time stamps
+                    continue
+                last = index
+                if index % stride == 0:
                     yield _to_frame(index, picture, stream, start_pts)
         self._note(broken)
         if ordinal < 0:
@@ -120,7 +123,7 @@ class VideoFile(Closing):
             return
         require_indices(indices, self.indices)
         numbering = self._number()
-        frame: Frame | None = None
+        decoded: Frame | None = None
         with self._open() as (container, stream):
             broken: list[str] = []
             seeker = Seeker(container, stream, numbering, broken.append)
@@ -131,9 +134,9 @@ class VideoFile(Closing):
                 number, picture = found
                 if number != index:
                     self.counters.add_broken(broken[-1] if broken else "not in the file")
-                if frame is None or frame.index != number:
-                    frame = _to_frame(number, picture, stream, numbering.start_pts)
-                yield frame
+                if decoded is None or decoded.index != number:
+                    decoded = _to_frame(number, picture, stream, numbering.start_pts)
+                yield replace(decoded, index=index)
 
     def _number(self) -> Numbering:
         if self._numbering is None:

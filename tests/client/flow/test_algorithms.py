@@ -9,7 +9,7 @@ from tsnd_client.flow.algorithms import Algorithm, make_method
 def a_texture(height=64, width=80):
     noise = np.random.default_rng(5).integers(0, 256, (height, width), np.uint8)
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
-    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX)
+    return cv2.normalize(smooth, smooth, 0, 255, cv2.NORM_MINMAX)
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
@@ -19,7 +19,8 @@ def test_a_shift_is_found_as_x_then_y(algorithm):
 
     flow = make_method(algorithm)(earlier, later)
 
-    assert (flow.shape, flow.dtype) == ((64, 80, 2), np.float32)
+    assert flow.shape == (64, 80, 2)
+    assert flow.dtype == np.float32
     assert np.median(flow[8:-8, 8:-8], axis=(0, 1)) == pytest.approx((2, 1), abs=0.05)
 
 
@@ -35,7 +36,7 @@ def test_a_pair_gives_the_same_flow_whatever_came_before(algorithm):
 
 
 def test_tv_l1_has_the_parameters_of_dense_flow():
-    method = cv2.optflow.DualTVL1OpticalFlow_create()
+    method = cv2.optflow.DualTVL1OpticalFlow.create()
 
     iterations = method.getOuterIterations() * method.getInnerIterations()
     found = (method.getTau(), method.getLambda(), method.getTheta(), method.getEpsilon())

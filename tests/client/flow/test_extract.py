@@ -65,7 +65,7 @@ def test_only_what_is_missing_is_computed_and_the_result_is_the_same(video, pool
     whole = contents(folder)
     for name in ("img_00003.jpg", "flow_x_00007.jpg", "flow_y_00007.jpg", "flow_y_00009.jpg"):
         (folder / name).unlink()
-    steps = []
+    steps: list[int] = []
 
     done = extract_flow(video, folder, pool, size=None, advance=steps.append)
 

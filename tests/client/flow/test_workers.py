@@ -73,6 +73,7 @@ def test_a_worker_that_dies_is_an_error():
         fields = pool.fields(PAIRS * 100)
         next(fields)
         (worker,) = set(active_children()) - before
+        assert worker.pid
         os.kill(worker.pid, signal.SIGKILL)
 
         with pytest.raises(FlowFailed, match="one of the 1 processes that compute flow ended"):
@@ -109,6 +110,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
     with subprocess.Popen(
         [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
+        assert parent.stdout
         worker = int(parent.stdout.readline())
         watched = os.pidfd_open(worker)
         parent.kill()

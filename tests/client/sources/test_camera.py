@@ -3,7 +3,9 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import av
 import numpy as np
 import pytest
 
@@ -24,23 +26,19 @@ class Camera:
         self.connections = connections
         self.hold_open = hold_open
         self.socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"tcp://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.over = threading.Event()
+        self.socket_address = self.socket.getsockname()
+        self.address = f"tcp://127.0.0.1:{self.socket_address[1]}"
         self.thread = threading.Thread(target=self.serve)
 
     def serve(self):
         for content in self.connections:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:  # closed at the end of the test
-                return
+            connection, _ = self.socket.accept()
             with connection:
-                try:
+                with suppress(OSError):  # nobody listens any more
                     connection.sendall(content)
-                except OSError:  # nobody listens any more
-                    continue
-                if self.hold_open:
-                    self.over.wait(30)
+                    connection.settimeout(30)
+                    if self.hold_open:
+                        connection.recv(1)  # until the other side closes
         self.socket.close()
 
     def __enter__(self):
@@ -48,12 +46,8 @@ class Camera:
         return self
 
     def __exit__(self, *about):
-        self.over.set()
-        self.socket.close()
-        # A thread that waits in accept does not notice; a last visitor wakes it.
-        self.thread.join(0.2)
-        if self.thread.is_alive():
-            raise AssertionError("the camera of the test did not end")
+        self.thread.join(30)
+        assert not self.thread.is_alive()
 
 
 def soon(failures):
@@ -82,7 +76,8 @@ def test_a_source_that_goes_away_and_comes_back_goes_on():
     assert [frame.index for frame in frames] == list(range(9))
     for frame in frames:
         expected = decode_jpeg(JPEGS[frame.index], "it")
-        assert np.abs(frame.bgr.astype(int) - expected).mean() < 3
+        inside = slice(8, None, 16), slice(8, None, 16)  # chroma is spread at edges
+        assert np.abs(frame.bgr[inside].astype(int) - expected[inside]).max() < 8
     assert source.counters.reconnects >= 2
     assert source.counters.dropped == 0
     assert "gave no frame for" in reason
@@ -93,24 +88,14 @@ def test_frames_that_nobody_takes_are_dropped_the_oldest_first():
     with Camera(b"".join(JPEGS)) as camera:
         with watch(camera, keep=3, patience_s=0.1) as source:
             frames = source.frames()
-            first = next(frames)
-            source._thread.join(30)
-            late = [first.index]
-            with pytest.raises(SourceLost):
-                late.extend(frame.index for frame in frames)
-
-    assert late[1:] == []  # extend was interrupted by the error
-    assert source.counters.dropped + 1 + 3 == 60
-
-
-def test_the_newest_frames_are_those_that_are_kept():
-    with Camera(b"".join(JPEGS)) as camera:
-        with watch(camera, keep=3, patience_s=0.1) as source:
-            frames = source.frames()
             next(frames)
             source._thread.join(30)
+            newest = [frame.index for frame in itertools.islice(frames, 3)]
+            with pytest.raises(SourceLost):
+                next(frames)
 
-            assert [frame.index for frame in itertools.islice(frames, 3)] == [57, 58, 59]
+    assert newest == [57, 58, 59]
+    assert source.counters.dropped == 60 - 4
 
 
 def test_frames_are_told_when_they_came():
@@ -137,7 +122,6 @@ def test_a_connection_that_falls_silent_is_made_anew():
     with Camera(b"".join(JPEGS[:5]), b"".join(JPEGS[5:9]), hold_open=True) as camera:
         with watch(camera, timeout_s=0.5, patience_s=5) as source:
             frames = list(itertools.islice(source.frames(), 8))
-            camera.over.set()
 
     assert [frame.index for frame in frames][:4] == [0, 1, 2, 3]
     assert source.counters.reconnects >= 1
@@ -168,12 +152,36 @@ def test_a_stream_is_found_by_its_address_and_its_format_by_its_content(tmp_path
 
 
 def test_a_stream_of_sound_alone_is_an_error_at_once(tmp_path):
-    video = write_video(tmp_path / "v.mkv", frames=0, codec="mpeg4", audio=True)
+    path = tmp_path / "sound.ts"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        for place in range(90):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            sound.sample_rate, sound.pts = 44100, 1024 * place
+            container.mux(stream.encode(sound))
+        container.mux(stream.encode())
 
-    with Camera(video.read_bytes()) as camera:
+    with Camera(path.read_bytes()) as camera:
         source = LiveSource(camera.address, backoff=soon, first_patience_s=5)
-        with pytest.raises(VideoError, match="no video stream|has no frame|not"):
+        with pytest.raises(VideoError, match="has no video stream, only audio"):
             next(source.frames())
+
+
+def test_a_stream_that_brings_nothing_that_can_be_decoded_is_given_up():
+    huge = bytearray(JPEGS[0])
+    header = huge.index(b"\xff\xc0")
+    huge[header + 5 : header + 9] = b"\xff\xff\xff\xff"
+
+    with Camera(*[bytes(huge) * 200] * 3) as camera:
+        with watch(camera, first_patience_s=0.3) as source:
+            frames, reason = take(source)
+        for _ in range(3):  # the camera waits for all its visitors
+            with suppress(OSError):
+                socket.create_connection(camera.socket_address).close()
+
+    assert frames == []
+    assert source.counters.broken
+    assert "gave no frame" in reason
 
 
 def test_closing_ends_what_waits_for_a_frame():
@@ -192,7 +200,6 @@ def test_closing_ends_what_waits_for_a_frame():
             assert started.wait(20)
             source.close()
             assert counted.result(20) >= 1
-        camera.over.set()
 
 
 def test_a_source_that_was_closed_gives_nothing():

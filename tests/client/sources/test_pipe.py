@@ -39,9 +39,9 @@ def test_raw_pixels_of_other_formats_are_turned_into_bgr(pixel_format):
     (frame,) = open_source(f"pipe:64x48,{pixel_format}", stdin=pipe_of(pixels.tobytes())).frames()
 
     inside = slice(8, None, 16), slice(8, None, 16)  # chroma is spread at edges
-    expected = picture.reformat(format="gray" if pixel_format == "gray" else "bgr24")
-    expected = expected.reformat(format="bgr24").to_ndarray()
-    assert np.abs(frame.bgr[inside].astype(int) - expected[inside]).max() < 6
+    kept = picture.reformat(format="gray" if pixel_format == "gray" else "bgr24")
+    expected = np.asarray(kept.reformat(format="bgr24").to_ndarray(), np.int16)
+    assert np.abs(frame.bgr[inside] - expected[inside]).max() < 6
 
 
 def test_jpegs_come_decoded():
@@ -61,7 +61,7 @@ def test_a_jpeg_that_is_broken_is_left_out_and_counted():
 
     assert [frame.index for frame in source.frames()] == [0, 2]
     assert source.counters.broken == 1
-    assert "65535 x 65535" in source.counters.first_reason
+    assert "65535 x 65535" in str(source.counters.first_reason)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What `tsn flow` does: one video after the other, each with all processes, and what it prints."""
+"""What `tsn flow` does: one video after the other, each with all processes, and what it prints.
+
+Needs the extra tsnd[video]; the command imports this file only when it is run.
+"""
 
 import json
 import sys
