@@ -17,6 +17,7 @@ from tsnd_client.commands.classify import classify
 from tsnd_client.commands.evaluate import evaluate
 from tsnd_client.commands.extract import extract
 from tsnd_client.commands.health import health
+from tsnd_client.commands.live import live
 from tsnd_client.commands.models import models
 from tsnd_client.commands.score import score
 from tsnd_client.errors import ClientError, InputError
@@ -27,6 +28,7 @@ app.command()(models)
 app.command()(health)
 app.command()(score)
 app.command()(classify)
+app.command()(live)
 app.command()(extract)
 app.command()(evaluate)
 app.command()(bench)

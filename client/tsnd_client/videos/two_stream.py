@@ -1,7 +1,7 @@
 """The models of a two-stream network at a daemon, and one way to use them on many videos."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,13 +105,23 @@ def video_scorer(
     work = work or Work()
     with Client(target, max_in_flight=work.max_in_flight) as client:
         models = resolve_models(client, rgb, flow)
-        with _flow_pool(work) if flow else nullcontext() as pool:
+        with flow_pool(work.flow_algorithm, work.flow_workers if flow else 0) as pool:
             stream = partial(client.score_stream, priority=work.priority, reply=reply)
             yield VideoScorer(models, stream, pool, work)
 
 
-def _flow_pool(work: Work) -> FlowPool:
-    return FlowPool(work.flow_algorithm, work.flow_workers)
+@contextmanager
+def flow_pool(algorithm: Algorithm, workers: int) -> Iterator[FlowPool | None]:
+    """Start what computes flow; with no workers nothing does.
+
+    Raises:
+        MissingExtra: OpenCV lacks the algorithm.
+    """
+    if not workers:
+        yield None
+        return
+    with FlowPool(algorithm, workers) as pool:
+        yield pool
 
 
 def resolve_models(client: Client, rgb: str | None, flow: str | None) -> dict[Modality, ModelInfo]:
