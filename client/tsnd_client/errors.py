@@ -11,6 +11,7 @@ ClientError
 ├── BadReply             the daemon broke the contract
 ├── CallFailed           the daemon ended a call with a status
 ├── DaemonUnavailable    nobody answered, or a daemon about to stop
+├── RetriesExhausted     no daemon answered, however often it was tried
 ├── SnippetRejected      one snippet was not scored; in a stream a value, not a raise
 └── StreamInterrupted    a stream ended before its last reply
 """
@@ -149,6 +150,21 @@ class StreamInterrupted(ClientError):
             f"the stream ended early with {self.code.name}: {_sentence(self.message)} "
             f"{self.answered} snippets were answered, {self.unanswered} sent ones were not. "
             "Send the rest in a new stream."
+        )
+
+
+class RetriesExhausted(ClientError):
+    """Snippets were sent again and again, and nothing came back any more."""
+
+    def __init__(self, patience_s: float, message: str) -> None:
+        super().__init__(patience_s, message)
+        self.patience_s = patience_s
+        self.message = message
+
+    def __str__(self) -> str:
+        return (
+            f"gave up after {self.patience_s:g} s in which no snippet was answered; the last try: "
+            f"{self.message}"
         )
 
 
