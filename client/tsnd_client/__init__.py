@@ -45,7 +45,7 @@ else:
         "errors": "BadReply CallFailed ClientError CredentialsError DaemonUnavailable "
         "FrameMismatch InputError MissingExtra ModelNotFound OutputError RetriesExhausted "
         "SnippetRejected StreamInterrupted VideoError",
-        "health": "Health ModelHealth",
+        "health": "Health",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
         "model_info": "Modality ModelInfo ModelSummary OutputInfo Pair",
