@@ -1,7 +1,7 @@
 """Streams whose answers can be told apart, and what has to hold of them at the end."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -139,7 +139,7 @@ def samples(url: str) -> dict[tuple[str, ...], float]:
     }
 
 
-async def wait_for_samples(daemon: RunningDaemon, expected: dict[tuple[str, ...], float]) -> None:
+async def wait_for_samples(daemon: RunningDaemon, expected: Mapping[Any, float]) -> None:
     """Read the metrics until they are as expected, or fail after some seconds."""
     seen: dict[tuple[str, ...], float] = {}
     try:

@@ -4,10 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from tsnd_builder.layers.registry import LAYER_SPECS
-from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -19,14 +17,6 @@ def test_the_layer_table_lists_exactly_the_registered_types():
     table = (ROOT / "docs" / "layers.md").read_text()
 
     assert re.findall(r"^\| (\w+) \|", table, re.MULTILINE) == sorted(LAYER_SPECS)
-
-
-def test_every_metric_is_explained_to_operators():
-    registry = CollectorRegistry()
-    Metrics(registry)
-
-    for family in registry.collect():
-        assert f"`{family.name}" in OPERATIONS
 
 
 def test_documented_defaults_are_the_real_ones():

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tsnd_client.client import AsyncClient, Client
+    from tsnd_client.connection import Tls
     from tsnd_client.consensus import mean_over_snippets, softmax, top_k
     from tsnd_client.errors import (
         BadReply,
         CallFailed,
         ClientError,
+        CredentialsError,
         DaemonUnavailable,
         FlowFailed,
         FrameMismatch,
@@ -23,29 +25,35 @@ if TYPE_CHECKING:
         MissingExtra,
         ModelNotFound,
         OutputError,
+        RetriesExhausted,
         SnippetRejected,
         SourceLost,
         StreamInterrupted,
         VideoError,
     )
-    from tsnd_client.health import Health, ModelHealth
+    from tsnd_client.health import Health
     from tsnd_client.jpeg import Jpeg
     from tsnd_client.messages import ClassScore, SnippetScores, StreamResult
     from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, OutputInfo, Pair
     from tsnd_client.reply import Reply
+    from tsnd_client.resilient import score_resiliently, score_resiliently_async
+    from tsnd_client.retrying import Retrying
     from tsnd_client.urgency import Priority
 else:
     _NAMES = {
         "client": "AsyncClient Client",
+        "connection": "Tls",
         "consensus": "mean_over_snippets softmax top_k",
-        "errors": "BadReply CallFailed ClientError DaemonUnavailable FlowFailed FrameMismatch "
-        "InputError MissingExtra ModelNotFound OutputError SnippetRejected SourceLost "
-        "StreamInterrupted VideoError",
+        "errors": "BadReply CallFailed ClientError CredentialsError DaemonUnavailable FlowFailed "
+        "FrameMismatch InputError MissingExtra ModelNotFound OutputError RetriesExhausted "
+        "SnippetRejected SourceLost StreamInterrupted VideoError",
         "health": "Health ModelHealth",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
         "model_info": "Modality ModelInfo ModelSummary OutputInfo Pair",
         "reply": "Reply",
+        "resilient": "score_resiliently score_resiliently_async",
+        "retrying": "Retrying",
         "urgency": "Priority",
     }
     _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -69,6 +77,7 @@ __all__ = [
     "ClassScore",
     "Client",
     "ClientError",
+    "CredentialsError",
     "DaemonUnavailable",
     "FlowFailed",
     "FrameMismatch",
@@ -77,7 +86,6 @@ __all__ = [
     "Jpeg",
     "MissingExtra",
     "Modality",
-    "ModelHealth",
     "ModelInfo",
     "ModelNotFound",
     "ModelSummary",
@@ -86,13 +94,18 @@ __all__ = [
     "Pair",
     "Priority",
     "Reply",
+    "RetriesExhausted",
+    "Retrying",
     "SnippetRejected",
     "SnippetScores",
     "SourceLost",
     "StreamInterrupted",
     "StreamResult",
+    "Tls",
     "VideoError",
     "mean_over_snippets",
+    "score_resiliently",
+    "score_resiliently_async",
     "softmax",
     "top_k",
 ]

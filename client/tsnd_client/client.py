@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tsnd.v1 import snippets_pb2
 from tsnd.v1.snippets_pb2_grpc import SnippetServiceStub
 from tsnd_client import async_stream, sync_stream
+from tsnd_client.connection import Tls, to_connection
 from tsnd_client.defaults import DEFAULT_DEADLINE_S, DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET
 from tsnd_client.health import Health, ask_health
 from tsnd_client.in_flight import InFlight, NamedPixels
@@ -51,6 +52,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     # A proxy that the environment sets for the web seldom leads to the daemon.
     ("grpc.enable_http_proxy", 0),
+    # A daemon that was restarted is found again soon; gRPC alone would wait up to 2 minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 # What a model was asked for by: name, modality, version.
@@ -70,6 +74,9 @@ class Client:
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         deadline_s: float | None = DEFAULT_DEADLINE_S,
         shared_memory: bool = True,
+        token: str | None = None,
+        tls: Tls | None = None,
+        allow_plaintext_token: bool = False,
     ) -> None:
         """Prepare a connection; it is made by the first call.
 
@@ -80,22 +87,31 @@ class Client:
                 its own, see `score_stream`.
             shared_memory: Whether streams to a daemon on this host share memory with it for
                 the pixels, where it can open this process's; they are sent otherwise.
+            token: Sent with every call, to a daemon that asks for one; None takes TSND_TOKEN,
+                or what is in the file that TSND_TOKEN_FILE names.
+            tls: Encrypts; None does where TSND_CA names the file of an authority, with
+                TSND_CLIENT_CERTIFICATE and TSND_CLIENT_KEY where the daemon asks for them.
+            allow_plaintext_token: Whether a token may leave this host without encryption.
 
         Raises:
             ValueError: `max_in_flight` is less than 1.
+            CredentialsError: A file cannot be read, or the token would be sent for all to
+                read.
         """
         self._target = target
-        self._max_in_flight = _require_positive(max_in_flight)
+        self.max_in_flight = _require_positive(max_in_flight)
         self._in_flight = partial(
             _new_in_flight,
             target=target,
-            max_in_flight=max_in_flight,
             shares_memory=shared_memory and is_on_this_host(target),
         )
         self._deadline_s = deadline_s
         self._models: _Models = {}
-        self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._stub = SnippetServiceStub(self._channel)
+        connection = to_connection(
+            target, token=token, tls=tls, allow_plaintext_token=allow_plaintext_token
+        )
+        self._channel = connection.open(_CHANNEL_OPTIONS)
+        self._stub = connection.authorize(SnippetServiceStub(self._channel))
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +125,7 @@ class Client:
 
     def health(self) -> Health:
         """Ask whether the daemon serves, and what; a daemon that does not answer is no error."""
-        return ask_health(self._channel, self._target, self._deadline_s)
+        return ask_health(self._channel, self._stub, self._target, self._deadline_s)
 
     def models(self) -> tuple[ModelSummary, ...]:
         """List the models that the daemon serves, one line per version, sorted by name.
@@ -196,6 +212,7 @@ class Client:
         snippets: Iterable[NamedPixels],
         *,
         group_size: int | None = None,
+        max_in_flight: int | None = None,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
@@ -223,6 +240,8 @@ class Client:
             group_size: Snippets in one message; fewer where `max_in_flight` or
                 `model.max_group_size` is less. None joins what is there, up to half of
                 `max_in_flight`, so that some travel while others are scored.
+            max_in_flight: Most snippets that are sent and not answered; None is as many as
+                the client was made with.
             priority: Which snippets the daemon runs first.
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
@@ -243,11 +262,14 @@ class Client:
                 newer version with other classes counts as that.
             ValueError: `group_size`, `priority` or `timeout_s` is out of range; at once.
         """
+        bound = _require_positive(self.max_in_flight if max_in_flight is None else max_in_flight)
         return sync_stream.stream_results(
             self._stub,
-            self._in_flight(model, group_size, to_urgency(priority, timeout_s), reply),
+            self._in_flight(
+                model, group_size, to_urgency(priority, timeout_s), reply, max_in_flight=bound
+            ),
             snippets,
-            max_in_flight=self._max_in_flight,
+            max_in_flight=bound,
             deadline_s=deadline_s,
         )
 
@@ -270,20 +292,25 @@ class AsyncClient:
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         deadline_s: float | None = DEFAULT_DEADLINE_S,
         shared_memory: bool = True,
+        token: str | None = None,
+        tls: Tls | None = None,
+        allow_plaintext_token: bool = False,
     ) -> None:
         """Prepare a connection; arguments and errors are those of `Client`."""
         self._target = target
-        self._max_in_flight = _require_positive(max_in_flight)
+        self.max_in_flight = _require_positive(max_in_flight)
         self._in_flight = partial(
             _new_in_flight,
             target=target,
-            max_in_flight=max_in_flight,
             shares_memory=shared_memory and is_on_this_host(target),
         )
         self._deadline_s = deadline_s
         self._models: _Models = {}
-        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._stub = SnippetServiceStub(self._channel)
+        connection = to_connection(
+            target, token=token, tls=tls, allow_plaintext_token=allow_plaintext_token
+        )
+        self._channel = connection.open_async(_CHANNEL_OPTIONS)
+        self._stub = connection.authorize(SnippetServiceStub(self._channel))
 
     async def __aenter__(self) -> Self:
         return self
@@ -338,6 +365,7 @@ class AsyncClient:
         snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
         *,
         group_size: int | None = None,
+        max_in_flight: int | None = None,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
@@ -359,6 +387,8 @@ class AsyncClient:
             group_size: Snippets in one message; fewer where `max_in_flight` or
                 `model.max_group_size` is less. None joins what is there, up to half of
                 `max_in_flight`, so that some travel while others are scored.
+            max_in_flight: Most snippets that are sent and not answered; None is as many as
+                the client was made with.
             priority: Which snippets the daemon runs first.
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
@@ -369,11 +399,14 @@ class AsyncClient:
             An iterator over one result per snippet: its scores, or a `SnippetRejected` in
             their place.
         """
+        bound = _require_positive(self.max_in_flight if max_in_flight is None else max_in_flight)
         return async_stream.stream_results(
             self._stub,
-            self._in_flight(model, group_size, to_urgency(priority, timeout_s), reply),
+            self._in_flight(
+                model, group_size, to_urgency(priority, timeout_s), reply, max_in_flight=bound
+            ),
             snippets,
-            max_in_flight=self._max_in_flight,
+            max_in_flight=bound,
             deadline_s=deadline_s,
         )
 

@@ -2,6 +2,7 @@
 
 ClientError
 ├── InputError           what was given cannot be used: change it, then try again
+│   ├── CredentialsError   a certificate or token that cannot be used, or sent safely
 │   ├── FrameMismatch      pixels that the model does not take
 │   ├── MissingExtra       a package of the extra tsnd[video] is not installed
 │   ├── ModelNotFound      the daemon does not serve that model
@@ -11,6 +12,7 @@ ClientError
 ├── CallFailed           the daemon ended a call with a status
 ├── DaemonUnavailable    nobody answered, or a daemon about to stop
 ├── FlowFailed           a process that computes flow ended on the way
+├── RetriesExhausted     no daemon answered, however often it was tried
 ├── SnippetRejected      one snippet was not scored; in a stream a value, not a raise
 ├── SourceLost           a camera or network stream that ended, and stayed away
 └── StreamInterrupted    a stream ended before its last reply
@@ -21,6 +23,8 @@ import grpc
 _REMEDIES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more with deadline_s or timeout_s, or lighten "
     "the daemon's load.",
+    grpc.StatusCode.UNAUTHENTICATED: "Set TSND_TOKEN, or give token=...; whoever runs the daemon "
+    "makes one with `tsnd token new`.",
     grpc.StatusCode.UNIMPLEMENTED: "Is it tsnd that listens there, of this client's version?",
 }
 
@@ -31,6 +35,10 @@ class ClientError(Exception):
 
 class InputError(ClientError):
     """What was given cannot be used; the message says what would be."""
+
+
+class CredentialsError(InputError):
+    """A certificate or token that cannot be read, or would be sent for all to read."""
 
 
 class FrameMismatch(InputError):
@@ -152,6 +160,21 @@ class StreamInterrupted(ClientError):
             f"the stream ended early with {self.code.name}: {_sentence(self.message)} "
             f"{self.answered} snippets were answered, {self.unanswered} sent ones were not. "
             "Send the rest in a new stream."
+        )
+
+
+class RetriesExhausted(ClientError):
+    """Snippets were sent again and again, and nothing came back any more."""
+
+    def __init__(self, patience_s: float, message: str) -> None:
+        super().__init__(patience_s, message)
+        self.patience_s = patience_s
+        self.message = message
+
+    def __str__(self) -> str:
+        return (
+            f"gave up after {self.patience_s:g} s in which no snippet was answered; the last try: "
+            f"{self.message}"
         )
 
 

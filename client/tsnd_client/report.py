@@ -79,8 +79,7 @@ def health_lines(health: Health) -> list[str]:
     return [
         f"{name} at {health.target}: {state}",
         *(
-            f"{model.name:<{width}}  version {model.version}  "
-            f"{'serving' if model.serving else 'not serving'}"
+            f"{model.name:<{width}}  version {model.version}  {model.modality}"
             for model in health.models
         ),
     ]

@@ -11,6 +11,9 @@
     │   ├── Draining          UNAVAILABLE         the daemon is about to stop
     │   ├── ModelLost         UNAVAILABLE         its executor is gone
     │   ├── ExecutionFailed   INTERNAL            the batch failed; details are in the log
+    │   ├── Unauthenticated   UNAUTHENTICATED     no token, or none that is valid
+    │   ├── Forbidden         PERMISSION_DENIED   a token without the right to this
+    │   ├── LimitReached      RESOURCE_EXHAUSTED  more at a time than one may hold
     │   ├── ControlRefused    FAILED_PRECONDITION models cannot be changed so
     │   └── NotSupported      UNIMPLEMENTED       a call of a protocol that is not answered here
     ├── StartError            ends the start with exit status 2
@@ -100,6 +103,24 @@ class ModelLost(RequestError):
     """A model whose executor is gone."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class Unauthenticated(RequestError):
+    """A call without a token, or with one that is not valid."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Forbidden(RequestError):
+    """A call with a token that has no right to it."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class LimitReached(RequestError):
+    """More at a time than a token, or all clients together, may hold."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class ControlRefused(RequestError):

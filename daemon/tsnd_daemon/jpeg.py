@@ -4,6 +4,7 @@ Until its batch runs a snippet stays as small as it came, and what never runs is
 A few threads decode straight into the batch's rows, outside Python's lock.
 """
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class JpegLayout:
 class JpegPixels:
     """A snippet's pixels as JPEG files; see Stored."""
 
-    __slots__ = ("_decoding", "_images", "_layout", "_pool", "error")
+    __slots__ = ("_decoding", "_images", "_layout", "_pool", "error", "waited_ns")
 
     def __init__(
         self, name: str, images: Sequence[bytes], layout: JpegLayout, pool: Executor
@@ -78,6 +79,7 @@ class JpegPixels:
             _check_image(name, image, layout.image_size(len(images)), 1 if layout.is_flow else 3)
         self._decoding: Future[None] | None = None
         self.error: RequestError | None = None
+        self.waited_ns = 0
 
     def begin(self, row: Pixels) -> None:
         """Let the pool decode them; see Stored."""
@@ -87,10 +89,12 @@ class JpegPixels:
         """Wait until they are decoded; see Stored."""
         if self._decoding is None:
             return
+        begun_ns = time.monotonic_ns()
         try:
             self._decoding.result()
         except ValueError as err:
             self.error = InvalidSnippet(f"a JPEG image cannot be decoded: {err}. Send it again.")
+        self.waited_ns = time.monotonic_ns() - begun_ns
 
 
 def _check_count(name: str, count: int, layout: JpegLayout) -> None:

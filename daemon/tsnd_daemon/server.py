@@ -21,9 +21,12 @@ from tsnd.v1 import control_pb2_grpc
 from tsnd_daemon.backends.choice import choose
 from tsnd_daemon.backends.factories import executor_factories
 from tsnd_daemon.backends.machine import this_machine
+from tsnd_daemon.connections import connection_options, open_port
 from tsnd_daemon.errors import AddressError, ExecutorLost, SettingsError, StartError
+from tsnd_daemon.gpu_metrics import gpu_metrics
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_package
+from tsnd_daemon.security.guard import RELOADED, Guard
 from tsnd_daemon.services.control import ModelControlService
 from tsnd_daemon.services.errors_to_status import (
     KSERVE_SERVICE,
@@ -66,18 +69,25 @@ class Server:
     """One daemon: made, run once, gone."""
 
     def __init__(
-        self, settings: Settings, *, make_executors: MakeExecutors = executor_factories
+        self,
+        settings: Settings,
+        *,
+        make_executors: MakeExecutors = executor_factories,
+        on_draining: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare a daemon; nothing is read or bound yet.
 
         Args:
             settings: All of its settings.
             make_executors: Says how the executors of a model are made.
+            on_draining: Called once, when the daemon begins to stop after it was ready.
         """
         self._settings = settings
         self._make_executors = make_executors
+        self._on_draining = on_draining
         self._stop = asyncio.Event()
         self._lost: BaseException | None = None
+        self._guard: Guard | None = None
 
     def stop(self) -> None:
         """Ask the daemon to drain and stop; call it on the event loop."""
@@ -88,6 +98,25 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+
+    def reload(self, settings: Settings) -> None:
+        """Take up certificates and tokens anew; call it on the event loop.
+
+        Args:
+            settings: What they are now. Others than RELOADED wait for a new start.
+
+        Raises:
+            SettingsError: When they cannot be used; all stays as it was.
+        """
+        if self._guard is not None:  # else it is yet to be made, from files as they are then
+            self._guard.reload(settings)
+        left = [
+            name
+            for name in type(self._settings).model_fields
+            if name not in RELOADED and getattr(settings, name) != getattr(self._settings, name)
+        ]
+        if left:
+            logger.warning("%s changed, which takes a new start", ", ".join(left))
 
     async def run(self, on_ready: Callable[[Endpoints], None]) -> None:
         """Serve until `stop`.
@@ -100,8 +129,9 @@ class Server:
             ExecutorLost: When a model lost its executor; what was accepted is answered.
         """
         settings, registry = self._settings, CollectorRegistry()
+        self._guard = Guard(settings)
         _check_free(settings.host, settings.port, "port")
-        _check_free(settings.host, settings.metrics_port, "metrics-port")
+        _check_free(settings.metrics_host, settings.metrics_port, "metrics-port")
         metrics = Metrics(registry)
         with _start_errors_alone():
             async with asyncio.TaskGroup() as tasks:
@@ -109,9 +139,10 @@ class Server:
                 try:
                     if await self._unless_stopped(pool.load_all()):
                         with (
+                            gpu_metrics(registry),
                             _decoders(settings.decode_threads) as decoders,
                             _metrics_endpoint(
-                                settings.host, settings.metrics_port, registry
+                                settings.metrics_host, settings.metrics_port, registry
                             ) as door,
                         ):
                             await self._serve(pool, metrics, decoders, door, on_ready)
@@ -164,7 +195,8 @@ class Server:
     ) -> None:
         """Start, wait for `stop`, drain."""
         settings = self._settings
-        calls = OpenCalls()
+        assert self._guard is not None, "run makes it"
+        calls = OpenCalls(max_streams=settings.max_streams)
         opener = RegionOpener(
             max_regions=settings.max_shared_memory_regions,
             max_region_bytes=settings.max_shared_memory_region_bytes,
@@ -174,7 +206,7 @@ class Server:
         largest = max(model.contract.size_bytes for model in pool.catalogue.served())
         pool.refuse_larger(largest)
         bound = _message_bound(largest, settings.max_group_size)
-        server, port = _bind(settings.host, settings.port, metrics, bound)
+        server, port = _bind(settings, metrics, self._guard, bound)
         add_to_server(self._snippets(pool, metrics, calls, decoders, opener), server)
         kserve.add_to_server(self._kserve(pool, metrics, calls, decoders, regions), server)
         control_pb2_grpc.add_ModelControlServiceServicer_to_server(
@@ -191,6 +223,7 @@ class Server:
             models = tuple(dict.fromkeys(model.manifest.name for model in pool.catalogue.served()))
             on_ready(Endpoints(_joined(settings.host, port), f"http://{door}/metrics", models))
             await self._until_stop(pool)
+            self._on_draining()
             logger.info("draining: answering what has been accepted")
             await health_service.enter_graceful_shutdown()
             try:
@@ -289,19 +322,19 @@ def _start_errors_alone() -> Iterator[None]:
         raise group.exceptions[0] from None
 
 
-def _bind(host: str, port: int, metrics: Metrics, max_message: int) -> tuple[aio.Server, int]:
+def _bind(
+    settings: Settings, metrics: Metrics, guard: Guard, max_message: int
+) -> tuple[aio.Server, int]:
     """Make a gRPC server on an address; returns it with its port."""
     server = aio.server(
-        interceptors=[ErrorsToStatus(metrics)],
-        options=[
-            ("grpc.max_receive_message_length", max_message),
-            ("grpc.so_reuseport", 0),  # else a second daemon would silently share the port
-        ],
+        interceptors=[ErrorsToStatus(metrics, guard.door)],
+        options=connection_options(settings, max_message_bytes=max_message),
     )
+    address = _joined(settings.host, settings.port)
     try:
-        return server, server.add_insecure_port(_joined(host, port))
+        return server, open_port(server, address, guard.certificates)
     except RuntimeError as err:
-        raise AddressError(f"cannot listen on {_joined(host, port)}: {err}") from err
+        raise AddressError(f"cannot listen on {address}: {err}") from err
 
 
 def _check_free(host: str, port: int, setting: str) -> None:
@@ -325,7 +358,7 @@ def _check_free(host: str, port: int, setting: str) -> None:
 def _unbindable(host: str, port: int, setting: str, err: OSError) -> AddressError:
     return AddressError(
         f"cannot listen on {_joined(host, port)}: {err.strerror}. Is another tsnd running? "
-        f"Choose another with --{setting} (0 picks a free one) or --host."
+        f"Choose another with --{setting} (0 picks a free one) or --{setting[:-4]}host."
     )
 
 

@@ -4,6 +4,7 @@ Flags win over the environment (TSND_*), and that over the file (--config).
 """
 
 import argparse
+import ipaddress
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    CliImplicitFlag,
     CliSuppress,
     InitSettingsSource,
     NoDecode,
@@ -121,12 +123,37 @@ class Settings(BaseSettings):
     model_repository: Path = Field(description="folder of model packages, as tsn-build writes them")
     host: str = Field(
         "127.0.0.1",
-        description="address to listen on. There is no encryption or authentication yet: open it "
-        "to a network only behind something that has them",
+        description="address to listen on; another than loopback needs TLS, or insecure",
     )
     port: int = Field(8001, ge=0, le=65535, description="port of gRPC; 0 picks a free one")
     metrics_port: int = Field(
         8002, ge=0, le=65535, description="port of Prometheus metrics; 0 picks a free one"
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="address to serve metrics on, over plain HTTP and to anyone: they tell the "
+        "names of models and how much is asked of them",
+    )
+    tls_certificate: Path | None = Field(
+        None,
+        description="file of the daemon's certificate and those up to its authority's, in PEM; "
+        "read again on SIGHUP",
+    )
+    tls_key: Path | None = Field(None, description="file of its private key, in PEM, in the clear")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="file of authorities, in PEM; only clients with a certificate of one of them "
+        "can connect then",
+    )
+    tokens: Path | None = Field(
+        None,
+        description="file of the tokens that calls are let in with, as `tsnd token new` prints "
+        "them; read again on SIGHUP. Without it there is no authentication",
+    )
+    insecure: CliImplicitFlag[bool] = Field(
+        False,
+        description="listen on any address without TLS: whoever is on the way can read and "
+        "change everything, tokens too",
     )
     backend: Backend = Field(
         "auto",
@@ -204,6 +231,33 @@ class Settings(BaseSettings):
         ge=1,
         le=1024,
         description="most snippets in one message; bounds how large a message may be",
+    )
+    max_streams: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="most streams that are open at a time, all clients together; others are "
+        "refused with RESOURCE_EXHAUSTED",
+    )
+    max_metadata_bytes: int = Field(
+        16_384,
+        ge=1024,
+        le=1024**2,
+        description="most metadata of one call; calls with more are refused",
+    )
+    keepalive_interval_s: float = Field(
+        30.0,
+        ge=1,
+        le=86_400,
+        description="how long a connection may be silent before its client is asked for a sign of "
+        "life, seconds. Less notices sooner that a host has gone; each sign costs a packet",
+    )
+    keepalive_timeout_s: float = Field(
+        10.0,
+        ge=0.1,
+        le=3600,
+        description="how long that sign may take, seconds; then the connection counts as broken, "
+        "and what waits of it is dropped",
     )
     max_shared_memory_regions: int = Field(
         256,
@@ -293,9 +347,34 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"pairs {name}={'+'.join(models)}: expected two models with a plus between"
                 )
+        self._check_security()
         if self.port and self.port == self.metrics_port:
             raise ValueError(f"port and metrics_port are both {self.port}: choose two ports")
         return self
+
+    def _check_security(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            given, other = "tls_certificate", "tls_key"
+            if self.tls_certificate is None:
+                given, other = other, given
+            raise ValueError(f"{given} without {other}: name both, or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError(
+                "tls_client_ca without tls_certificate: clients show their certificates over TLS "
+                "only. Name tls_certificate and tls_key, too"
+            )
+        if is_loopback(self.host):
+            return
+        if self.tls_certificate is None and not self.insecure:
+            raise ValueError(
+                f"host {self.host!r} is open to a network, and nothing is encrypted: name "
+                "tls_certificate and tls_key, or set insecure where that is well"
+            )
+        if self.model_control == "explicit" and self.tokens is None:
+            raise ValueError(
+                f"host {self.host!r} is open to a network, where anyone could change models by "
+                "model_control explicit: name a file of tokens, of which one has the right admin"
+            )
 
     @property
     def batch_policy(self) -> BatchPolicy:
@@ -334,6 +413,14 @@ class Settings(BaseSettings):
     def weight_of(self, model: str) -> float:
         """A model's share of a device, relative to the others'."""
         return self.models.get(model, ModelOptions()).weight
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address to listen on is reached from this host alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings(argv: Sequence[str]) -> Settings:

@@ -117,6 +117,8 @@ class SharedPixels:
 
     __slots__ = ("_offset", "_region", "error")
 
+    waited_ns = 0  # nothing is decoded
+
     def __init__(self, region: Region, offset: int) -> None:
         """Note a range; that it is inside was checked."""
         self._region, self._offset = region, offset

@@ -24,9 +24,15 @@ class Stored(Protocol):
     Attributes:
         error: Why they did not come; None when they did. The rest of the batch runs all
             the same.
+        waited_ns: For how long `finish` has waited for them to be decoded.
     """
 
     error: RequestError | None
+
+    @property
+    def waited_ns(self) -> int:
+        """See above; what is not decoded may have a constant."""
+        ...
 
     def begin(self, row: Pixels) -> None:
         """Begin to write them, where it takes long in another thread.
@@ -56,14 +62,32 @@ class Snippet:
         """Why it has no pixels, once its batch has run; None when it has."""
         return None if isinstance(self.pixels, np.ndarray) else self.pixels.error
 
+    @property
+    def decode_ns(self) -> int:
+        """For how long its batch waited for its pixels to be decoded, once it has run."""
+        return 0 if isinstance(self.pixels, np.ndarray) else self.pixels.waited_ns
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Execution:
-    """What one batch gave: float32 rows by output name, and when it ran (monotonic)."""
+    """What one batch gave, and when it ran: monotonic nanoseconds.
+
+    Attributes:
+        outputs: float32 rows by output name.
+        start_ns: When it had its executor to itself: from the end of the batch before, when
+            the two overlapped.
+        end_ns: When it had its outputs.
+        begun_ns: When its pixels began to be brought to its buffer.
+        ready_ns: When they were there.
+        decode_ns: For how long of that the decoding of JPEG was waited for.
+    """
 
     outputs: Mapping[str, FloatArray]
     start_ns: int
     end_ns: int
+    begun_ns: int
+    ready_ns: int
+    decode_ns: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -7,6 +7,7 @@ from tsnd_daemon.settings import BatchPolicy, ExecutionOptions, load_settings
 from tsnd_daemon.versions import VersionPolicy
 
 REQUIRED = ["--model-repository", "models"]
+OPEN = [*REQUIRED, "--host", "0.0.0.0", "--insecure"]
 
 
 def settings_of(file, text, *flags):
@@ -112,6 +113,16 @@ def test_pairs_are_named_by_flag_or_file(tmp_path):
         ([*REQUIRED, "--pairs", "two=rgb"], "pairs two=rgb: expected two models"),
         ([*REQUIRED, "--pairs", "two=rgb+"], "pairs two=rgb+: expected two models"),
         ([*REQUIRED, "--pairs", "two=a+b+c"], "pairs two=a+b+c: expected two models"),
+        ([*REQUIRED, "--host", "0.0.0.0"], "host '0.0.0.0' is open to a network, and nothing is"),
+        ([*REQUIRED, "--host", "::"], "name tls_certificate and tls_key, or set insecure"),
+        ([*REQUIRED, "--host", "gpu7"], "host 'gpu7' is open to a network"),
+        ([*REQUIRED, "--tls-key", "k"], "tls_key without tls_certificate: name both"),
+        ([*REQUIRED, "--tls-certificate", "c"], "tls_certificate without tls_key: name both"),
+        ([*REQUIRED, "--tls-client-ca", "a"], "tls_client_ca without tls_certificate"),
+        ([*OPEN, "--model-control", "explicit"], "name a file of tokens, of which one has"),
+        ([*REQUIRED, "--max-streams", "0"], "--max-streams '0'"),
+        ([*REQUIRED, "--max-metadata-bytes", "1"], "--max-metadata-bytes '1'"),
+        ([*REQUIRED, "--keepalive-interval-s", "0"], "--keepalive-interval-s '0'"),
         (["--config", "nowhere.toml"], "--config nowhere.toml: No such file"),
     ],
 )
@@ -148,3 +159,25 @@ def test_settings_cannot_be_changed():
 
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_on_loopback_nothing_has_to_be_secured(host):
+    assert load_settings([*REQUIRED, "--host", host]).host == host
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--insecure"],
+        ["--tls-certificate", "c", "--tls-key", "k"],
+        ["--tls-certificate", "c", "--tls-key", "k", "--tls-client-ca", "a", "--tokens", "t"],
+        ["--insecure", "--model-control", "explicit", "--tokens", "t"],
+    ],
+)
+def test_elsewhere_there_is_tls_or_a_word_that_it_is_not_wanted(flags):
+    assert load_settings([*REQUIRED, "--host", "0.0.0.0", *flags]).host == "0.0.0.0"
+
+
+def test_metrics_stay_on_loopback_wherever_grpc_listens():
+    assert load_settings(OPEN).metrics_host == "127.0.0.1"

@@ -299,7 +299,7 @@ async def test_what_is_served_is_counted_by_call_and_by_model(tiny_repository):
     assert [bool(error) for error in errors] == [True, False]
     assert seen["tsnd_requests_total", "OK", "ModelInfer"] == 1
     assert seen["tsnd_requests_total", "NOT_FOUND", "ModelInfer"] == 1
-    assert seen["tsnd_rejected_snippets_total", "NOT_FOUND"] == 2
+    assert seen["tsnd_rejected_snippets_total", "NOT_FOUND", "model_not_found"] == 2
     assert seen["tsnd_inferences_total", "tiny_rgb", "1"] == 5
     assert (flow.inference_count, rgb.inference_count, rgb.execution_count) == (0, 5, 2)
     assert rgb.inference_stats.success.count == 5

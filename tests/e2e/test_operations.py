@@ -1,20 +1,19 @@
 """Health, metrics, start and stop, as an operator sees them."""
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.daemons import running_daemon
-from tests.streams import has_pending, samples
+from tests.kserve import Gate
+from tests.processes import tsnd
+from tests.streams import has_pending, request, samples, wait_for_samples
 from tsnd_client import AsyncClient, Client, ClientError, DaemonUnavailable
 from tsnd_daemon.errors import ExecutorLost, PackageError, SettingsError
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
@@ -22,6 +21,7 @@ from tsnd_daemon.settings import ModelOptions
 
 FRAME = np.zeros((16, 21, 3), np.uint8)
 START_S, STOP_S = 60, 30
+TINY_RGB = ("tiny_rgb", "1")
 
 
 async def test_health_is_serving_as_a_whole_and_by_service(tiny_repository):
@@ -33,7 +33,10 @@ async def test_health_is_serving_as_a_whole_and_by_service(tiny_repository):
 
 
 async def test_metrics_tell_what_was_served(tiny_repository):
-    async with running_daemon(tiny_repository) as daemon, AsyncClient(daemon.endpoints.grpc) as c:
+    async with (
+        running_daemon(tiny_repository, backend="onnxruntime") as daemon,
+        AsyncClient(daemon.endpoints.grpc) as c,
+    ):
         stream = c.score_stream(await c.model("tiny_rgb"), ((str(i), FRAME) for i in range(30)))
         assert len([r async for r in stream]) == 30
         await c.score(await c.model("tiny_flow"), np.zeros((10, 16, 21), np.uint8))
@@ -43,6 +46,12 @@ async def test_metrics_tell_what_was_served(tiny_repository):
     assert seen["tsnd_batch_size_sum", "tiny_rgb", "1"] == 30
     assert seen["tsnd_snippet_duration_seconds_count", "tiny_rgb", "1"] == 30
     assert seen["tsnd_pending_snippets", "tiny_rgb", "1"] == 0
+    assert seen["tsnd_crops_total", "tiny_rgb", "1"] == 300
+    assert seen["tsnd_padding_snippets_total", "tiny_rgb", "1"] == 0
+    assert seen["tsnd_executors", "tiny_rgb", "1"] == 1
+    assert seen["tsnd_model_info", "onnxruntime", "tiny_rgb", "fp32", "1"] == 1
+    assert seen["tsnd_model_loads_total", "loaded"] == 2
+    assert seen["process_resident_memory_bytes",] > 0
     assert seen["tsnd_requests_total", "OK", "Score"] == 1
     assert seen["tsnd_streams",] == 0
 
@@ -54,6 +63,40 @@ async def test_rejections_are_counted_by_code(tiny_repository):
         seen = await asyncio.to_thread(samples, daemon.endpoints.metrics)
 
     assert seen["tsnd_requests_total", "NOT_FOUND", "GetModel"] == 1
+
+
+async def test_metrics_tell_what_waits_and_what_runs(tiny_repository):
+    held = Gate()
+    bounds = {"max_batch_size": 2, "max_queue_delay_us": 0}
+    async with running_daemon(tiny_repository, make_executor=held.make, **bounds) as daemon:
+        stream = daemon.stub.ScoreStream(iter([grouped(10)]))
+        # Two with the executor, two that follow at once, six that wait.
+        waiting = {
+            ("tsnd_pending_snippets", *TINY_RGB): 6,
+            ("tsnd_in_flight_snippets", *TINY_RGB): 4,
+        }
+        await wait_for_samples(daemon, waiting)
+        held.open()
+        results = [result async for message in stream for result in message.results]
+        gone = {("tsnd_pending_snippets", *TINY_RGB): 0, ("tsnd_in_flight_snippets", *TINY_RGB): 0}
+        await wait_for_samples(daemon, gone)
+
+    assert len(results) == 10
+
+
+def grouped(count):
+    """A message of some snippets."""
+    message = request("0")
+    message.snippets.extend(request(str(index)).snippets[0] for index in range(1, count))
+    return message
+
+
+async def test_a_snippet_whose_deadline_passes_is_a_miss_and_a_rejection(tiny_repository):
+    async with running_daemon(tiny_repository, max_queue_delay_us=1_000_000) as daemon:
+        stream = daemon.stub.ScoreStream(iter([request("late", timeout_us=1)]))
+        assert [r.HasField("error") async for m in stream for r in m.results] == [True]
+        rejected = ("tsnd_rejected_snippets_total", "DEADLINE_EXCEEDED", "deadline_expired")
+        await wait_for_samples(daemon, {("tsnd_deadline_misses_total", *TINY_RGB): 1, rejected: 1})
 
 
 async def test_stop_answers_what_was_accepted_and_refuses_new_work(tiny_repository):
@@ -188,26 +231,6 @@ async def test_messages_beyond_what_grpc_takes_are_refused_at_the_start(
     with pytest.raises(SettingsError, match="makes messages of up to 4194304 bytes"):
         async with running_daemon(tiny_repository):
             pass
-
-
-@contextmanager
-def tsnd(*arguments):
-    """The program itself, on free ports; yields the process and its ready line."""
-    command = [sys.executable, "-m", "tsnd_daemon", "--port", "0", "--metrics-port", "0"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(["protos", "daemon"])}
-    with subprocess.Popen(
-        [*command, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process, process.stdout.readline()
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 def test_the_program_announces_itself_serves_and_ends_cleanly_on_sigterm(tiny_repository):

@@ -87,7 +87,8 @@ class _Started:
 
     job: _Job
     slot: int
-    start_ns: int
+    begun_ns: int
+    ready_ns: int
 
 
 class ExecutorThread:
@@ -185,13 +186,13 @@ class ExecutorThread:
     def _start(
         self, executor: Executor, job: _Job, free: deque[int], started: deque[_Started]
     ) -> None:
-        slot, start_ns = free[0], time.monotonic_ns()
+        slot, begun_ns = free[0], time.monotonic_ns()
         try:
             executor.start(slot, job.snippets)
         except BaseException as err:  # noqa: BLE001 - the batch's future raises it
             self._tell(job.future, err)
         else:
-            started.append(_Started(job, free.popleft(), start_ns))
+            started.append(_Started(job, free.popleft(), begun_ns, time.monotonic_ns()))
 
     def _finish(self, executor: Executor, free: deque[int], started: deque[_Started]) -> None:
         batch = started.popleft()
@@ -202,9 +203,17 @@ class ExecutorThread:
             self._tell(batch.job.future, err)
             return
         # It was computed from the end of the batch before, when that overlapped with it.
-        start_ns = max(batch.start_ns, self._end_ns)
+        start_ns = max(batch.begun_ns, self._end_ns)
         self._end_ns = time.monotonic_ns()
-        self._tell(batch.job.future, Execution(outputs, start_ns, self._end_ns))
+        execution = Execution(
+            outputs,
+            start_ns,
+            self._end_ns,
+            begun_ns=batch.begun_ns,
+            ready_ns=batch.ready_ns,
+            decode_ns=sum([snippet.decode_ns for snippet in batch.job.snippets]),
+        )
+        self._tell(batch.job.future, execution)
 
     def _tell(self, future: asyncio.Future[_T], result: _T | BaseException) -> None:
         """Settle a future of the event loop, which may be gone."""

@@ -60,7 +60,9 @@ class Batcher:
         self._execution_timeout_s = execution_timeout_s
         self._clock = clock
         self._statistics = metrics.statistics
-        self._room = WaitingRoom(model, policy, clock, self._statistics.fail)
+        self._room = WaitingRoom(
+            model, policy, clock, self._statistics.fail, metrics.deadline_misses.inc
+        )
         self._lanes = Lanes(runners)
         # To look at the queue for each snippet would cost more than the snippet does.
         self._notable_sizes = {1, policy.max_batch_size, *policy.preferred_batch_sizes}
@@ -75,7 +77,7 @@ class Batcher:
         self._share = Share(
             device or Device(), weight=weight, places=self._lanes.places, on_turn=self._call
         )
-        metrics.pending.set_function(self._room.__len__)
+        metrics.watch(pending=self._room.__len__, in_flight=self._lanes.snippets_in_hand)
 
     def submit(
         self,

@@ -77,6 +77,10 @@ class Lanes:
         """All batches in hand, with whose they are."""
         return [(lane, batch) for lane in self._lanes for batch in lane._in_hand]
 
+    def snippets_in_hand(self) -> int:
+        """Return how many snippets their batches have together; any thread may ask."""
+        return sum(len(batch) for _, batch in self.in_hand)
+
     def least_loaded(self) -> Lane:
         """Return the lane for the next batch: with load 0 it is idle, with 1 all are full."""
         return min(self._lanes, key=_load)

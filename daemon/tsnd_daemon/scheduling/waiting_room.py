@@ -44,6 +44,7 @@ class WaitingRoom:
         policy: BatchPolicy,
         clock: Callable[[], int],
         fail: Tally,
+        on_expired: Callable[[], None],
     ) -> None:
         """Make an empty one.
 
@@ -52,11 +53,12 @@ class WaitingRoom:
             policy: Bounds.
             clock: Monotonic nanoseconds.
             fail: Where snippets are counted that it refuses.
+            on_expired: Called for each that it drops because of its deadline.
         """
         self._model = model
         self._policy = policy
         self._clock = clock
-        self._fail = fail
+        self._fail, self._on_expired = fail, on_expired
         self._loop = asyncio.get_running_loop()
         self._queue: FairQueue[Waiting] = FairQueue(policy.stream_quantum)
         self._deadlines: list[tuple[int, int, Waiting]] = []
@@ -129,6 +131,7 @@ class WaitingRoom:
             if self.remove(waiting):
                 waited_ms = (now_ns - waiting.enqueued_ns) / 1e6
                 self._fail.add(now_ns - waiting.enqueued_ns)
+                self._on_expired()
                 refuse(
                     waiting,
                     DeadlineExpired(

@@ -7,6 +7,8 @@ from grpc import aio
 
 from tsnd.v1 import control_pb2, control_pb2_grpc
 from tsnd_daemon.errors import ControlRefused, StartError
+from tsnd_daemon.security.callers import current_caller
+from tsnd_daemon.security.tokens import Right
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -64,8 +66,10 @@ async def load(control: Control | None, name: str) -> list[int]:
     Raises:
         RequestError: When it is not allowed, there is no such model, or it cannot be served.
     """
+    allowed = _allowed(control)
+    logger.info("%s loads model %.128r", current_caller().name, name)
     try:
-        return await _allowed(control).load(name)
+        return await allowed.load(name)
     except StartError as err:
         logger.error("loading model %.128r: %s What was served of it goes on.", name, err)
         raise ControlRefused(f"What was served of it goes on: {err}") from err
@@ -73,10 +77,13 @@ async def load(control: Control | None, name: str) -> list[int]:
 
 async def unload(control: Control | None, name: str) -> None:
     """Stop serving a model; as `load`."""
-    await _allowed(control).unload(name)
+    allowed = _allowed(control)
+    logger.info("%s unloads model %.128r", current_caller().name, name)
+    await allowed.unload(name)
 
 
 def _allowed(control: Control | None) -> Control:
+    current_caller().require(Right.ADMIN)
     if control is None:
         raise ControlRefused(
             "models are not changed by calls here: start tsnd with --model-control explicit."

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -12,12 +12,22 @@ from grpc import aio
 
 from tsnd_daemon.errors import RequestError
 from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.security.callers import set_caller
+from tsnd_daemon.security.door import Door, Metadata
 from tsnd_daemon.services.messages import error_details, error_message
 
 SNIPPET_SERVICE = "tsnd.v1.SnippetService"
 CONTROL_SERVICE = "tsnd.v1.ModelControlService"
 KSERVE_SERVICE = "inference.GRPCInferenceService"
 OUR_SERVICES = (SNIPPET_SERVICE, CONTROL_SERVICE, KSERVE_SERVICE)
+OPEN_METHODS = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        f"/{KSERVE_SERVICE}/ServerLive",
+        f"/{KSERVE_SERVICE}/ServerReady",
+    }
+)
+"""What is answered without a token, for the probes of whoever runs the daemon."""
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 logger = logging.getLogger(__name__)
@@ -29,13 +39,16 @@ Behavior = Callable[[Any, "aio.ServicerContext[Any, Any]"], Awaitable[Any]]
 class ErrorsToStatus(aio.ServerInterceptor):
     """Guards every method of every service; counts the calls of our own.
 
+    Callers that the door does not let in get no further, whatever the method.
+
     A RequestError becomes its status and message, and so does a message that cannot be read.
     Anything else is our own fault: it is logged once with its traceback, and the client
     learns nothing internal.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, door: Door) -> None:
         self._requests = metrics.requests
+        self._door = door
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -62,28 +75,36 @@ class ErrorsToStatus(aio.ServerInterceptor):
         count = self._count if service in OUR_SERVICES else _ignore
         sides = (handler.request_streaming, handler.response_streaming)
         kind = "_".join("stream" if streams else "unary" for streams in sides)
+        enter = _let_in if path in OPEN_METHODS else self._enter
         behavior = _answering(getattr(handler, kind))
         wrap: Callable[..., grpc.RpcMethodHandler[Any, Any]]
         wrap = getattr(grpc, f"{kind}_rpc_method_handler")
         read, write = handler.request_deserializer, handler.response_serializer
         if read is None or handler.request_streaming:
-            return wrap(_guarded(method, behavior, count), read, write)
+            return wrap(_guarded(method, behavior, enter, count), read, write)
         # Read in the guarded function: gRPC would answer UNKNOWN, with the error's words.
-        return wrap(_guarded(method, _reading(behavior, read), count), None, write)
+        return wrap(_guarded(method, _reading(behavior, read), enter, count), None, write)
+
+    def _enter(self, context: "aio.ServicerContext[Any, Any]") -> None:
+        """Note who calls; raises Unauthenticated."""
+        metadata = cast("Metadata | None", context.invocation_metadata())
+        set_caller(self._door.identify(metadata))
 
     def _count(self, method: str, code: grpc.StatusCode) -> None:
         self._requests.labels(method, code.name).inc()
 
 
+Enter = Callable[["aio.ServicerContext[Any, Any]"], None]
 Count = Callable[[str, grpc.StatusCode], None]
 
 
-def _guarded(method: str, behavior: Behavior, count: Count) -> Behavior:
+def _guarded(method: str, behavior: Behavior, enter: Enter, count: Count) -> Behavior:
     """Return a function that does the same, and ends in a status whatever happens."""
 
     async def guarded(request: Any, context: "aio.ServicerContext[Any, Any]") -> Any:  # noqa: ANN401
         code = grpc.StatusCode.OK
         try:
+            enter(context)  # before a message is read
             return await behavior(request, context)
         except RequestError as err:
             code = err.code
@@ -133,6 +154,10 @@ def _answering(behavior: Callable[..., Any]) -> Behavior:
             await context.write(reply)
 
     return answering
+
+
+def _let_in(_context: "aio.ServicerContext[Any, Any]") -> None:
+    """Who asks for health needs no token."""
 
 
 def _ignore(_method: str, _code: grpc.StatusCode) -> None:

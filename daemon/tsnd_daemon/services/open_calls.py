@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from tsnd_daemon.errors import Draining
+from tsnd_daemon.errors import Draining, LimitReached
 
 
 class Stream(Protocol):
@@ -23,8 +23,14 @@ class OpenCalls:
         are_draining: Whether nothing is accepted any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_streams: int) -> None:
+        """Begin without any.
+
+        Args:
+            max_streams: Most streams that are open at a time.
+        """
         self.are_draining = False
+        self._max_streams = max_streams
         self._count = 0
         self._streams: set[Stream] = set()
         self._all_answered = asyncio.Event()
@@ -35,7 +41,15 @@ class OpenCalls:
 
         Args:
             stream: Told to stop reading then; None for a call of one message.
+
+        Raises:
+            LimitReached: When as many streams are open as may be.
         """
+        if stream is not None and len(self._streams) >= self._max_streams:
+            raise LimitReached(
+                f"{len(self._streams)} streams are open here, as many as may be (max_streams). Try "
+                "later, or send this one to another daemon."
+            )
         self._count += 1
         if stream is not None:
             self._streams.add(stream)

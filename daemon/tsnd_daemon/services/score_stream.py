@@ -20,8 +20,10 @@ from tsnd.v1 import snippets_pb2
 from tsnd_daemon.errors import InvalidSnippet, RequestError
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.scheduling.waiting_room import Waiting
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.messages import error_result
 from tsnd_daemon.serving.served_model import ServedModel
+from tsnd_daemon.snippets import Execution
 from tsnd_daemon.wire.requests import Buffer, Request, readable
 from tsnd_daemon.wire.responses import ScoreWriter
 
@@ -30,16 +32,26 @@ Context = aio.ServicerContext[snippets_pb2.ScoreRequest, snippets_pb2.ScoreStrea
 
 @dataclass(slots=True, eq=False)
 class Accepted:
-    """A snippet whose scores are to come."""
+    """A snippet whose scores are to come, of a message that began to be read at some time."""
 
     snippet_id: str
     model: ServedModel
     waiting: Waiting
     writer: ScoreWriter
+    received_ns: int
 
     def withdraw(self) -> None:
         """Forget it, before it costs compute if possible."""
         self.model.batcher.withdraw(self.waiting)
+
+    def join(self, answers: Answers, execution: Execution) -> None:
+        """Be one of the answers of a message, with what a batch gave."""
+        answers.take(
+            self.model,
+            execution,
+            received_ns=self.received_ns,
+            arrived_ns=self.waiting.enqueued_ns,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +72,9 @@ class _Attached:
 Accept = Callable[[snippets_pb2.Snippet, Buffer | None], Accepted]
 """Queues a snippet of a message, with its pixels; raises RequestError."""
 
-Admit = Callable[[snippets_pb2.ScoreRequest], Accept]
-"""Reads what holds for all snippets of a message; raises RequestError."""
+Admit = Callable[[snippets_pb2.ScoreRequest, int], Accept]
+"""Reads what holds for all snippets of a message, which began to be read at some time
+(monotonic nanoseconds); raises RequestError."""
 
 Attach = Callable[[snippets_pb2.SharedMemory], None]
 """Lets the snippets of a stream be in shared memory; raises RequestError."""
@@ -100,6 +113,7 @@ class ScoreStream:
         self._max_in_flight = max_in_flight
         self._max_group_size = max_group_size
         self._unanswered: deque[_Item] = deque()
+        self._answers = Answers()
         self._in_flight = 0
         self._has_ended = False
         self._arrived = asyncio.Event()
@@ -165,7 +179,7 @@ class ScoreStream:
                     f"a message of {len(snippets)} snippets: at most {self._max_group_size} are "
                     "allowed (max_group_size)."
                 )
-            accept = self._admit(message)
+            accept = self._admit(message, request.received_ns)
         except RequestError as err:
             self._unanswered.extend(_Refused(snippet.id, err) for snippet in snippets)
             return
@@ -195,6 +209,7 @@ class ScoreStream:
             results = self._take_settled()
             # Messages of one type that are joined are one with the fields of all.
             await self._context.write(b"".join(results))  # type: ignore[arg-type] # see add_to_server
+            self._answers.note_written()
             # Only now: who does not read its results is not read either.
             self._in_flight -= len(results)
             self._window.set()
@@ -221,10 +236,11 @@ class ScoreStream:
                 raise item.error
             scores = item.waiting.scores.result()
         except RequestError as err:
-            self._metrics.rejected.labels(err.code.name).inc()
+            self._metrics.note_rejected(err)
             err.forget_frames()
             result = error_result(item.snippet_id, err)
             return snippets_pb2.ScoreStreamResponse(results=[result]).SerializeToString()
+        item.join(self._answers, scores.execution)
         return item.writer.result(item.snippet_id, scores)
 
     def _end(self, reader: asyncio.Task[None]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -14,6 +15,9 @@ from tsnd_daemon.errors import InvalidSnippet, RegionRefused
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.scheduling.fair_queue import PRIORITIES
 from tsnd_daemon.scheduling.waiting_room import NORMAL
+from tsnd_daemon.security.callers import current_caller
+from tsnd_daemon.security.tokens import Right
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.deadlines import deadline_of, earlier
 from tsnd_daemon.services.errors_to_status import SNIPPET_SERVICE
 from tsnd_daemon.services.open_calls import OpenCalls
@@ -23,6 +27,8 @@ from tsnd_daemon.shared_memory import PixelSource, RegionOpener
 from tsnd_daemon.validation import Sources
 from tsnd_daemon.wire.requests import Buffer, Request, parse_request, readable
 from tsnd_daemon.wire.responses import EVERYTHING, to_reply_form
+
+_VERSION = version("tsnd")
 
 
 class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
@@ -73,14 +79,20 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 )
             # Calls of one client share, as the snippets of a stream do.
             sources = Sources(self._decoders)
-            accept = self._admit(message, sources, context.peer(), deadline_of(context))
+            accept = self._admit(
+                message, request.received_ns, sources, context.peer(), deadline_of(context)
+            )
             accepted = accept(message.snippets[0], request.pixels[0])
             try:
                 scores = await accepted.waiting.scores
             except asyncio.CancelledError:
                 accepted.withdraw()
                 raise
-            return accepted.writer.response(accepted.snippet_id, scores)
+            response = accepted.writer.response(accepted.snippet_id, scores)
+            answers = Answers()
+            accepted.join(answers, scores.execution)
+            answers.note_written()  # by gRPC, as soon as this returns
+            return response
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ScoreStream(  # type: ignore[override]
@@ -98,13 +110,19 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
 
         stream = ScoreStream(
             context,
-            lambda message: self._admit(message, sources, stream, deadline_ns),
+            lambda message, received_ns: self._admit(
+                message, received_ns, sources, stream, deadline_ns
+            ),
             attach,
             self._metrics,
             max_in_flight=self._max_in_flight,
             max_group_size=self._max_group_size,
         )
-        with self._metrics.streams.track_inprogress(), self._calls.track(stream):
+        with (
+            current_caller().stream(),
+            self._calls.track(stream),
+            self._metrics.streams.track_inprogress(),
+        ):
             try:
                 await stream.run()
             finally:
@@ -114,7 +132,8 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
     async def ListModels(
         self, _request: snippets_pb2.ListModelsRequest, _context: Context
     ) -> snippets_pb2.ListModelsResponse:
-        """List the models."""
+        """List the models that the caller may use."""
+        may_use = current_caller().may_use
         return snippets_pb2.ListModelsResponse(
             models=[
                 snippets_pb2.ModelSummary(
@@ -124,14 +143,18 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                     classes=len(model.manifest.labels),
                 )
                 for model in self._catalogue.served()
+                if may_use(model.manifest.name)
             ],
-            pairs=self._catalogue.pairs(),
+            pairs=[pair for pair in self._catalogue.pairs() if may_use(pair.name)],
+            daemon_version=_VERSION,
         )
 
     async def GetModel(
         self, request: snippets_pb2.GetModelRequest, _context: Context
     ) -> snippets_pb2.GetModelResponse:
         """Describe one model."""
+        caller = current_caller()
+        caller.require_model(request.name)
         served = self._catalogue.find(request.name, request.version, request.modality)
         return snippets_pb2.GetModelResponse(
             manifest=served.manifest,
@@ -139,11 +162,12 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
             max_group_size=self._max_group_size,
             backend=served.model.backend,
             precision=served.model.artifact.precision or model_pb2.PRECISION_FP32,
-            shared_memory=self._regions.is_on,
+            shared_memory=self._regions.is_on and caller.has(Right.SHARED_MEMORY),
         )
 
     def _open(self, memory: snippets_pb2.SharedMemory) -> PixelSource:
-        """Open what a client shares; raises RegionRefused."""
+        """Open what a client shares; raises RegionRefused, or Forbidden."""
+        current_caller().require(Right.SHARED_MEMORY)
         if not memory.process_id:
             return self._regions.open(memory.key, byte_size=memory.byte_size)
         return self._regions.open_sealed(
@@ -156,6 +180,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
     def _admit(
         self,
         message: snippets_pb2.ScoreRequest,
+        received_ns: int,
         sources: Sources,
         stream: object,
         call_deadline_ns: int | None,
@@ -163,6 +188,9 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         """Say how the snippets of a message are queued; raises RequestError, as that does."""
         self._calls.refuse_new("snippet")
         name, version = message.model, message.version
+        caller = current_caller()
+        caller.require_model(name)
+        limit = caller.in_flight()
         priority = message.priority if message.HasField("priority") else NORMAL
         if priority >= PRIORITIES:
             raise InvalidSnippet(
@@ -173,6 +201,8 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
         form = to_reply_form(message.reply) if message.HasField("reply") else EVERYTHING
 
         def accept(snippet: snippets_pb2.Snippet, pixels: Buffer | None) -> Accepted:
+            if limit is not None:
+                limit.check_room()
             model = self._catalogue.find(name, version, snippet.modality)
             writer = model.writers.for_form(form)
             valid = model.contract.validate(snippet, pixels, sources)
@@ -183,7 +213,9 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 deadline_ns=deadline_ns,
                 arrived_ns=arrived_ns,
             )
-            return Accepted(valid.id, model, waiting, writer)
+            if limit is not None:
+                limit.hold(waiting.scores)
+            return Accepted(valid.id, model, waiting, writer, received_ns)
 
         return accept
 

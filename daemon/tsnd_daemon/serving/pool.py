@@ -339,6 +339,10 @@ class ModelPool:
 
     async def _load(self, key: tuple[str, int], stack: AsyncExitStack) -> ServedModel:
         """Choose what is run of a package, and warm it up."""
+        with self._metrics.time_load():
+            return await self._load_untimed(key, stack)
+
+    async def _load_untimed(self, key: tuple[str, int], stack: AsyncExitStack) -> ServedModel:
         model = await asyncio.to_thread(self._options.choose, self._folder(*key))
         self._check_size(model)
         device = self._devices["cpu" if model.backend in _CPU_BACKENDS else "gpu"]

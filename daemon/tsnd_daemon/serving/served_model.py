@@ -13,6 +13,7 @@ from tsnd.v1 import model_pb2 as pb
 from tsnd_daemon.backends.choice import precision_name
 from tsnd_daemon.errors import PackageError
 from tsnd_daemon.executors.base import ExecutorFactory, ExecutorThread
+from tsnd_daemon.executors.tensorrt.profiles import Profile, choose_profile
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_statistics import ModelStatistics
 from tsnd_daemon.model_store import Model
@@ -20,6 +21,7 @@ from tsnd_daemon.scheduling.batcher import Batcher
 from tsnd_daemon.scheduling.device_share import Device
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 from tsnd_daemon.snippets import Snippet
+from tsnd_daemon.stages import ModelStages
 from tsnd_daemon.validation import SnippetContract
 from tsnd_daemon.wire.responses import ScoreWriters
 
@@ -40,6 +42,7 @@ class ServedModel:
         batcher: Takes its snippets.
         policy: Bounds of its batches.
         statistics: What has become of its snippets.
+        stages: Where their time went.
     """
 
     model: Model
@@ -48,6 +51,7 @@ class ServedModel:
     batcher: Batcher
     policy: BatchPolicy
     statistics: ModelStatistics
+    stages: ModelStages
 
     @property
     def max_batch_size(self) -> int:
@@ -112,7 +116,17 @@ async def serve_model(
             model.backend,
             len(threads),
         )
-        reported = metrics.for_model(manifest.name, manifest.version)
+        reported = metrics.for_model(
+            manifest.name,
+            manifest.version,
+            crops=manifest.preprocessing.crops_per_snippet,
+            rows=rows_by_size(model.artifact, options.policy.max_batch_size),
+        )
+        reported.note_served(
+            backend=model.backend,
+            precision=precision_name(model.artifact),
+            executors=len(threads),
+        )
         batcher = Batcher(
             manifest.name,
             threads,
@@ -129,6 +143,7 @@ async def serve_model(
             batcher,
             options.policy,
             reported.statistics,
+            reported.stages,
         )
 
 
@@ -150,6 +165,17 @@ def _warm_up_sizes(artifact: pb.Artifact, max_batch_size: int) -> list[int]:
     profiles = artifact.plan.profiles
     sizes = {1, max_batch_size, *(p.opt for p in profiles), *(p.max for p in profiles)}
     return sorted(size for size in sizes if size <= max_batch_size)
+
+
+def rows_by_size(artifact: pb.Artifact, max_batch_size: int) -> list[int]:
+    """Return how many rows are computed for batches of 1, 2, and so on; graphs fill up none."""
+    sizes = range(1, max_batch_size + 1)
+    profiles = [
+        Profile(index, p.min, p.opt, p.max) for index, p in enumerate(artifact.plan.profiles)
+    ]
+    if not profiles:
+        return list(sizes)
+    return [choose_profile(profiles, size).rows_for(size) for size in sizes]
 
 
 async def _warm_up(

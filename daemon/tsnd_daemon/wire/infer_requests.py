@@ -5,8 +5,9 @@ snippets. What no protobuf library writes is refused, rather than left to protob
 of millions of tiny fields would hold up the event loop.
 """
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
@@ -45,10 +46,12 @@ class InferRequest:
     Attributes:
         message: All but the raw contents; None when it cannot be read.
         raw: The raw contents.
+        received_ns: When it began to be read, monotonic nanoseconds.
     """
 
     message: inference_pb2.ModelInferRequest | None
     raw: Sequence[Buffer] = ()
+    received_ns: int = field(default=0, compare=False)
 
 
 def readable(request: InferRequest) -> inference_pb2.ModelInferRequest:
@@ -63,6 +66,13 @@ def readable(request: InferRequest) -> inference_pb2.ModelInferRequest:
 
 def parse_infer_request(data: bytes) -> InferRequest:
     """Read a ModelInferRequest; never raises."""
+    received_ns = time.monotonic_ns()
+    request = _read(data)
+    request.received_ns = received_ns
+    return request
+
+
+def _read(data: bytes) -> InferRequest:
     try:
         rest, raw = _cut(data)
         message = _REQUEST.FromString(rest)

@@ -6,8 +6,9 @@ and protobuf parses what is left. Whatever is not as our clients write it is par
 protobuf alone, which is the judge of it.
 """
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
@@ -45,10 +46,12 @@ class Request:
     Attributes:
         message: All but the pixels; None when it cannot be read.
         pixels: The bytes of each snippet's `raw`; None where it has none.
+        received_ns: When it began to be read, monotonic nanoseconds.
     """
 
     message: snippets_pb2.ScoreRequest | None
     pixels: Sequence[Buffer | None] = ()
+    received_ns: int = field(default=0, compare=False)
 
 
 class _TooManyFields(Exception):
@@ -71,6 +74,13 @@ def parse_request(data: bytes, *, few_bytes: int = _FEW_BYTES) -> Request:
         data: The message.
         few_bytes: So short a message has no pixels of which a copy would cost anything.
     """
+    received_ns = time.monotonic_ns()
+    request = _read(data, few_bytes)
+    request.received_ns = received_ns
+    return request
+
+
+def _read(data: bytes, few_bytes: int) -> Request:
     if len(data) <= few_bytes:
         return _by_protobuf(data)
     try:

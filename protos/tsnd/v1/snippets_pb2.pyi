@@ -561,6 +561,9 @@ class ListModelsResponse(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     PAIRS_FIELD_NUMBER: _builtins.int
+    DAEMON_VERSION_FIELD_NUMBER: _builtins.int
+    daemon_version: _builtins.str
+    """The daemon's own version."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
         """One entry per model and version."""
@@ -574,10 +577,11 @@ class ListModelsResponse(_message.Message):
         *,
         models: _abc.Iterable[Global___ModelSummary] | None = ...,
         pairs: _abc.Iterable[Global___Pair] | None = ...,
+        daemon_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "pairs", b"pairs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["daemon_version", b"daemon_version", "models", b"models", "pairs", b"pairs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,7 +54,9 @@ class Runner:
             if self._failures and (failure := self._failures.pop(0)) is not None:
                 raise failure
             rows = np.array([[float(np.asarray(s.pixels)[0])] for s in snippets], np.float32)
-            return Execution({"scores": rows}, start_ns, loop.time_ns())
+            return Execution(
+                {"scores": rows}, start_ns, loop.time_ns(), begun_ns=start_ns, ready_ns=start_ns
+            )
 
 
 def snippet(number):

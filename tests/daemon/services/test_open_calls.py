@@ -16,11 +16,11 @@ class Stream:
 
 
 async def test_with_nothing_open_there_is_nothing_to_wait_for():
-    assert await OpenCalls().drain() is False
+    assert await OpenCalls(max_streams=8).drain() is False
 
 
 async def test_draining_waits_for_every_call_and_stops_every_stream():
-    calls, stream, ended = OpenCalls(), Stream(), Stream()
+    calls, stream, ended = OpenCalls(max_streams=8), Stream(), Stream()
     with calls.track(ended):
         pass
     with calls.track():
@@ -36,7 +36,7 @@ async def test_draining_waits_for_every_call_and_stops_every_stream():
 
 
 async def test_what_comes_while_draining_is_refused():
-    calls = OpenCalls()
+    calls = OpenCalls(max_streams=8)
     calls.refuse_new("request")
     calls.end_stream()
     await calls.drain()

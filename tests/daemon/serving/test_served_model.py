@@ -10,7 +10,7 @@ from tsnd_daemon.executors.synthetic import SyntheticExecutor
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.model_store import Model, load_package
 from tsnd_daemon.scheduling.device_share import Device
-from tsnd_daemon.serving.served_model import ServingOptions, serve_model
+from tsnd_daemon.serving.served_model import ServingOptions, rows_by_size, serve_model
 from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
 
 
@@ -112,3 +112,14 @@ async def test_one_that_cannot_be_closed_is_logged_and_keeps_no_other_open(serve
     assert "tiny_rgb-1 did not close well" in caplog.text
     assert "the device is gone" in caplog.text
     assert not any(t.name.startswith("executor-") for t in threading.enumerate())
+
+
+def test_batches_take_the_rows_of_the_profile_that_computes_fewest():
+    profile = pb.Profile
+    plan = pb.Plan(profiles=[profile(min=1, opt=1, max=1), profile(min=4, opt=8, max=8)])
+
+    assert rows_by_size(pb.Artifact(plan=plan), 6) == [1, 4, 4, 4, 5, 6]
+
+
+def test_a_graph_fills_up_no_batch():
+    assert rows_by_size(pb.Artifact(), 4) == [1, 2, 3, 4]

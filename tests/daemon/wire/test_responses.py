@@ -39,6 +39,10 @@ def by_protobuf(of, snippet_id, scores):
     )
 
 
+def executed(outputs, start_ns, end_ns):
+    return Execution(outputs, start_ns, end_ns, begun_ns=start_ns, ready_ns=start_ns)
+
+
 @given(
     snippet_id=st.text(max_size=256),
     model=st.text(max_size=200),
@@ -49,7 +53,7 @@ def by_protobuf(of, snippet_id, scores):
 def test_a_response_is_what_protobuf_writes(snippet_id, model, version, row, times_ns):
     start_ns, compute_ns, queue_ns = times_ns
     of = manifest(model, version)
-    scores = Scores(Execution(VALUES, start_ns, start_ns + compute_ns), row, queue_ns, 8)
+    scores = Scores(executed(VALUES, start_ns, start_ns + compute_ns), row, queue_ns, 8)
     expected = by_protobuf(of, snippet_id, scores)
 
     assert ScoreWriter(of).response(snippet_id, scores) == expected.SerializeToString()
@@ -58,7 +62,7 @@ def test_a_response_is_what_protobuf_writes(snippet_id, model, version, row, tim
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_joined_results_are_a_message_with_all_of_them(count):
     of = manifest()
-    batch = Execution(VALUES, 5, 9)
+    batch = executed(VALUES, 5, 9)
     scores = [Scores(batch, row, row, 8) for row in range(count)]
     writer = ScoreWriter(of)
 
@@ -75,7 +79,7 @@ def test_joined_results_are_a_message_with_all_of_them(count):
 def test_values_are_little_endian_and_contiguous_whatever_the_executor_gives():
     strided = np.arange(40, dtype=">f4").reshape(4, 10)[:, ::2]
     of = model_pb2.ModelManifest(outputs=[model_pb2.TensorSpec(name="scores", shape=[5])])
-    scores = Scores(Execution({"scores": strided}, 0, 1), 2, 0, 4)
+    scores = Scores(executed({"scores": strided}, 0, 1), 2, 0, 4)
 
     response = snippets_pb2.ScoreResponse.FromString(ScoreWriter(of).response("s", scores))
 

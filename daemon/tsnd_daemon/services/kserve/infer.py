@@ -1,12 +1,15 @@
 """One request: accepted at once or refused, answered when all of its snippets have scores."""
 
 import asyncio
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from tsnd.kserve import inference_pb2 as pb
 from tsnd_daemon.errors import InvalidRequest
 from tsnd_daemon.scheduling.waiting_room import Waiting
+from tsnd_daemon.security.callers import current_caller
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.deadlines import earlier
 from tsnd_daemon.services.kserve.inputs import InputReader
 from tsnd_daemon.services.kserve.models import find
@@ -37,6 +40,7 @@ class Accepted:
         waiting: Its snippets, in the order of its rows.
         forms: How its outputs are wanted.
         options: What else it asks for.
+        received_ns: When it began to be read, monotonic.
     """
 
     request_id: str
@@ -44,6 +48,7 @@ class Accepted:
     waiting: Sequence[Waiting]
     forms: Sequence[OutputForm]
     options: RequestOptions
+    received_ns: int
 
     @property
     def rows(self) -> int:
@@ -70,6 +75,18 @@ class Accepted:
         response.id = self.request_id
         mark_final(response, self.options)
         return response
+
+    def note_written(self) -> None:
+        """Note where the time of its snippets went, once the response is written."""
+        answers = Answers()
+        for waiting in self.waiting:
+            answers.take(
+                self.model,
+                waiting.scores.result().execution,
+                received_ns=self.received_ns,
+                arrived_ns=waiting.enqueued_ns,
+            )
+        answers.note_written()
 
     def withdraw(self) -> None:
         """Forget it, before it costs compute if possible."""
@@ -118,10 +135,13 @@ class Inference:
         where = _describe(message.id)
         model = find(self.catalogue, message.model_name, message.model_version)
         options = read_options(message.parameters, where)
+        limit = current_caller().in_flight()
         snippets = self.inputs.read(message, request.raw, model.contract, where)
         forms = read_forms(
             message.outputs, model.manifest, self.inputs.regions, rows=len(snippets), where=where
         )
+        if limit is not None:
+            limit.check_room(len(snippets))
         waiting = _submit(
             snippets,
             model,
@@ -129,7 +149,10 @@ class Inference:
             priority=options.priority,
             deadline_ns=earlier(deadline_ns, options.timeout_us),
         )
-        return Accepted(message.id, model, waiting, forms, options)
+        if limit is not None:
+            for each in waiting:
+                limit.hold(each.scores)
+        return Accepted(message.id, model, waiting, forms, options, request.received_ns)
 
 
 def _describe(request_id: str) -> str:
@@ -151,11 +174,15 @@ def _submit(
     deadline_ns: int | None,
 ) -> list[Waiting]:
     """Queue all of some snippets, or none."""
-    accepted = list[Waiting]()
+    accepted, arrived_ns = list[Waiting](), time.monotonic_ns()
     try:
         for snippet in snippets:
             waiting = model.batcher.submit(
-                snippet, stream=stream, priority=priority, deadline_ns=deadline_ns
+                snippet,
+                stream=stream,
+                priority=priority,
+                deadline_ns=deadline_ns,
+                arrived_ns=arrived_ns,
             )
             accepted.append(waiting)
     except Exception:

@@ -1,6 +1,7 @@
 """Finds the model that a request names, in the words of KServe: versions are texts."""
 
 from tsnd_daemon.errors import InvalidRequest
+from tsnd_daemon.security.callers import current_caller
 from tsnd_daemon.serving.catalogue import Catalogue
 from tsnd_daemon.serving.served_model import ServedModel
 
@@ -17,9 +18,11 @@ def find(catalogue: Catalogue, name: str, version: str) -> ServedModel:
         version: A decimal number; empty is the newest that is served.
 
     Raises:
+        Forbidden: When the caller may not use it.
         InvalidRequest: When the version is no number, or the name is that of a pair.
         ModelNotFound: When there is no such model or version.
     """
+    current_caller().require_model(name)
     if pair := catalogue.models_of_pair(name):
         raise InvalidRequest(
             f"{name!r} is the pair of {' and '.join(pair)}, and a request of this protocol does "
@@ -47,7 +50,8 @@ def find_all(catalogue: Catalogue, name: str, version: str) -> list[ServedModel]
         return [model for model in catalogue.served() if model.manifest.name == name]
     if version:
         raise InvalidRequest(f"version {version[:32]!r} of which model? Send its name, too.")
-    return catalogue.served()
+    may_use = current_caller().may_use
+    return [model for model in catalogue.served() if may_use(model.manifest.name)]
 
 
 def read_version(text: str) -> int:

@@ -1,7 +1,8 @@
 """The shared memory that clients of this protocol have registered, by name.
 
-Names are one space for all clients, as they are in Triton. What clients leave behind is let
-go of when its place is wanted: most register and, should they die, never unregister.
+Names are one space for all clients with the right to it, as they are in Triton. What clients
+leave behind is let go of when its place is wanted: most register and, should they die, never
+unregister.
 """
 
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tsnd_daemon.errors import RegionRefused
+from tsnd_daemon.security.callers import current_caller
+from tsnd_daemon.security.tokens import Right
 from tsnd_daemon.services.kserve.parameters import Parameters, read_text, read_whole
 from tsnd_daemon.shared_memory import Region, RegionOpener
 from tsnd_daemon.validation import MAX_ID_LENGTH
@@ -62,7 +65,8 @@ class Regions:
         opener.make_room = self._make_room
 
     def __iter__(self) -> Iterator[tuple[str, Region]]:
-        """Iterate over names and regions, by name."""
+        """Iterate over names and regions, by name; raises Forbidden."""
+        _check_right()
         return ((name, self._by_name[name].region) for name in sorted(self._by_name))
 
     def register(self, name: str, key: str, *, offset: int, byte_size: int) -> None:
@@ -76,7 +80,9 @@ class Regions:
 
         Raises:
             RegionRefused: When the name is taken or none, or the region cannot be opened.
+            Forbidden: When the caller may not use shared memory.
         """
+        _check_right()
         if not 0 < len(name) <= MAX_ID_LENGTH:
             raise RegionRefused(
                 f"a name of {len(name)} characters for shared memory: from 1 to {MAX_ID_LENGTH} "
@@ -96,10 +102,12 @@ class Regions:
 
     def unregister(self, name: str) -> None:
         """Forget a region, should there be one; requests that were accepted still use it."""
+        _check_right()
         self._by_name.pop(name, None)
 
     def clear(self) -> None:
-        """Forget all regions."""
+        """Forget all regions; raises Forbidden."""
+        _check_right()
         self._by_name.clear()
 
     def find(self, name: str) -> Region:
@@ -126,6 +134,7 @@ class Regions:
         name = read_text(parameters, REGION, where)
         if name is None:
             return None
+        _check_right()
         region = self.find(name)
         offset, byte_size = (read_whole(parameters, key, where) for key in (OFFSET, SIZE))
         region.check(offset, byte_size)
@@ -142,3 +151,8 @@ class Regions:
             if not self._opener.is_full:
                 return
             del self._by_name[name]
+
+
+def _check_right() -> None:
+    """Refuse callers that may not use shared memory; raises Forbidden."""
+    current_caller().require(Right.SHARED_MEMORY)

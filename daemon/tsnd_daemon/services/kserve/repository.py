@@ -5,6 +5,7 @@ from typing import Protocol
 
 from tsnd.kserve import inference_pb2 as pb
 from tsnd_daemon.errors import ControlRefused, InvalidRequest, StartError
+from tsnd_daemon.security.callers import current_caller
 from tsnd_daemon.services.control import Control, load, unload
 from tsnd_daemon.serving.pool import IndexEntry
 
@@ -35,6 +36,7 @@ class RepositoryCalls:
     async def index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """List models; see RepositoryIndex."""
         _check_repository(request.repository_name)
+        may_use = current_caller().may_use
         try:
             entries = await self._repository.index()
         except StartError as err:
@@ -49,7 +51,7 @@ class RepositoryCalls:
                     reason=entry.why_not,
                 )
                 for entry in entries
-                if not (request.ready and entry.why_not)
+                if may_use(entry.name) and not (request.ready and entry.why_not)
             ]
         )
 

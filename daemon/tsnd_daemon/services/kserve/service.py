@@ -13,6 +13,7 @@ from tsnd.kserve import inference_pb2 as pb
 from tsnd.kserve import inference_pb2_grpc
 from tsnd_daemon.errors import ModelNotFound, RegionRefused
 from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.security.callers import current_caller
 from tsnd_daemon.services.deadlines import deadline_of
 from tsnd_daemon.services.errors_to_status import KSERVE_SERVICE
 from tsnd_daemon.services.kserve import metadata, unsupported
@@ -131,7 +132,9 @@ class KServeService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             accepted = self._inference.accept(
                 request, stream=context.peer(), deadline_ns=deadline_of(context)
             )
-            return await accepted.response()
+            response = await accepted.response()
+            accepted.note_written()  # by gRPC, as soon as this returns
+            return response
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.
     async def ModelStreamInfer(  # type: ignore[override]
@@ -150,7 +153,11 @@ class KServeService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             self._metrics,
             max_in_flight=self._options.max_in_flight_per_stream,
         )
-        with self._metrics.streams.track_inprogress(), self._calls.track(stream):
+        with (
+            current_caller().stream(),
+            self._calls.track(stream),
+            self._metrics.streams.track_inprogress(),
+        ):
             await stream.run()
         self._calls.end_stream()
 

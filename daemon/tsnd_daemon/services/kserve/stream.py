@@ -128,7 +128,10 @@ class InferStream:
     async def _answer_one(self) -> None:
         """Write the response to the oldest request."""
         item = self._unanswered[0]
-        await self._context.write(await self._response(item))
+        response = await self._response(item)
+        await self._context.write(response)
+        if isinstance(item, Accepted) and not response.error_message:
+            item.note_written()
         # Only now: who does not read its responses is not read either.
         self._unanswered.popleft()
         self._in_flight -= item.rows
@@ -141,7 +144,7 @@ class InferStream:
                 raise item.error
             response.infer_response.CopyFrom(await item.response())
         except RequestError as err:
-            self._metrics.rejected.labels(err.code.name).inc()
+            self._metrics.note_rejected(err)
             err.forget_frames()
             response.error_message = error_message(err)
             response.infer_response.id = item.request_id
