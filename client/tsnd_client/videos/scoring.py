@@ -32,8 +32,11 @@ from tsnd_client.videos.snippet import (
     VideoJob,
 )
 
-Stream = Callable[[ModelInfo, Iterable[NamedPixels]], Iterator[StreamResult]]
-"""Scores the snippets of one stream, in order: `Client.score_stream`, or one that retries."""
+Pause = Callable[[float], None]
+"""Waits so many seconds; raises when the work is over meanwhile, which ends a stream."""
+
+Stream = Callable[[ModelInfo, Iterable[NamedPixels], Pause], Iterator[StreamResult]]
+"""Scores the snippets of one stream, in order; between retries it pauses."""
 
 DEFAULT_READERS = 2
 DEFAULT_SNIPPETS_AHEAD = 16
@@ -168,7 +171,8 @@ class _Work:
         """Score one modality's snippets; a stream thread's whole life."""
         sent = self._snippets[modality]
         try:
-            results = self._stream(self._models[modality], map(_to_named_pixels, sent))
+            snippets = map(_to_named_pixels, sent)
+            results = self._stream(self._models[modality], snippets, self.crew.pause)
             with closing(_as_generator(results)) as answers:
                 for result in answers:
                     video, tick = _from_name(result.snippet_id)

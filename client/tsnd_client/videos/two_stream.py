@@ -3,7 +3,6 @@
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tsnd_client.client import Client
@@ -11,12 +10,22 @@ from tsnd_client.defaults import DEFAULT_TARGET
 from tsnd_client.errors import InputError
 from tsnd_client.flow.algorithms import Algorithm
 from tsnd_client.flow.workers import FlowPool
+from tsnd_client.in_flight import NamedPixels
+from tsnd_client.messages import StreamResult
 from tsnd_client.model_info import Modality, ModelInfo
 from tsnd_client.reply import EVERYTHING, Reply
+from tsnd_client.resilient import OnWait, score_resiliently
+from tsnd_client.retrying import Retrying
 from tsnd_client.urgency import Priority
 from tsnd_client.videos.protocol import SamplingProtocol
 from tsnd_client.videos.reading import video_job
-from tsnd_client.videos.scoring import DEFAULT_READERS, DEFAULT_SNIPPETS_AHEAD, Stream, score_videos
+from tsnd_client.videos.scoring import (
+    DEFAULT_READERS,
+    DEFAULT_SNIPPETS_AHEAD,
+    Pause,
+    Stream,
+    score_videos,
+)
 from tsnd_client.videos.snippet import Outcome
 
 DEFAULT_MAX_IN_FLIGHT = 32
@@ -34,6 +43,7 @@ class Work:
         max_in_flight: Most snippets of each modality that are sent and not answered.
         snippets_ahead: Most snippets of each modality that are read and not sent.
         priority: Which snippets the daemon runs first.
+        patience_s: How long to go on without an answer of the daemon, seconds.
     """
 
     readers: int = DEFAULT_READERS
@@ -42,6 +52,7 @@ class Work:
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
     snippets_ahead: int = DEFAULT_SNIPPETS_AHEAD
     priority: Priority = Priority.NORMAL
+    patience_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,7 @@ def video_scorer(
     target: str = DEFAULT_TARGET,
     reply: Reply = EVERYTHING,
     work: Work | None = None,
+    on_wait: OnWait | None = None,
 ) -> Iterator[VideoScorer]:
     """Connect to a daemon, and describe the models to use.
 
@@ -96,6 +108,7 @@ def video_scorer(
         target: HOST:PORT of the daemon.
         reply: What results hold.
         work: How hard to work.
+        on_wait: Told of each wait for the daemon, with the reason and the seconds.
 
     Raises:
         InputError: No model is named, one is of the other modality, or they have different
@@ -106,8 +119,27 @@ def video_scorer(
     with Client(target, max_in_flight=work.max_in_flight) as client:
         models = resolve_models(client, rgb, flow)
         with flow_pool(work.flow_algorithm, work.flow_workers if flow else 0) as pool:
-            stream = partial(client.score_stream, priority=work.priority, reply=reply)
-            yield VideoScorer(models, stream, pool, work)
+            yield VideoScorer(models, _stream(client, reply, work, on_wait), pool, work)
+
+
+def _stream(client: Client, reply: Reply, work: Work, on_wait: OnWait | None) -> Stream:
+    """Make streams that outlive the daemon's lack of room and its restart."""
+
+    def stream(
+        model: ModelInfo, snippets: Iterable[NamedPixels], pause: Pause
+    ) -> Iterator[StreamResult]:
+        return score_resiliently(
+            client,
+            model,
+            snippets,
+            priority=work.priority,
+            reply=reply,
+            retrying=Retrying(patience_s=work.patience_s),
+            on_wait=on_wait,
+            sleep=pause,
+        )
+
+    return stream
 
 
 @contextmanager
