@@ -55,6 +55,7 @@ def score_videos(
     *,
     readers: int = DEFAULT_READERS,
     snippets_ahead: int = DEFAULT_SNIPPETS_AHEAD,
+    cancel: Callable[[], object] = lambda: None,
 ) -> Generator[Outcome, None, None]:
     """Score videos; a video that fails costs the others nothing.
 
@@ -64,6 +65,8 @@ def score_videos(
         jobs: The videos, pulled in the readers' threads, one thread at a time.
         readers: Videos that are read at the same time.
         snippets_ahead: Most snippets of each modality that are read and not yet sent.
+        cancel: Ends the streams at once, such as `Client.close`; called when the caller leaves
+            early or the work fails, so that nobody waits for a daemon that hangs.
 
     Yields:
         One outcome per video, as soon as it is known; so not in the order of the jobs.
@@ -75,6 +78,9 @@ def score_videos(
     work.crew.start([work.read] * readers + [partial(work.score, modality) for modality in models])
     try:
         yield from _outcomes(work)
+    except BaseException:
+        cancel()
+        raise
     finally:
         work.abandon()
 

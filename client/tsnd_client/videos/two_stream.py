@@ -1,8 +1,9 @@
 """The models of a two-stream network at a daemon, and one way to use them on many videos."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tsnd_client.client import Client
@@ -23,10 +24,9 @@ from tsnd_client.videos.scoring import (
     DEFAULT_READERS,
     DEFAULT_SNIPPETS_AHEAD,
     Pause,
-    Stream,
     score_videos,
 )
-from tsnd_client.videos.snippet import Outcome
+from tsnd_client.videos.snippet import Outcome, VideoJob
 
 DEFAULT_MAX_IN_FLIGHT = 32
 """Four batches of the daemon's default size, and as many as it takes of one stream."""
@@ -61,15 +61,20 @@ class VideoScorer:
 
     Attributes:
         models: By modality; rgb before flow where there are both.
-        stream: Scores one modality's snippets.
+        connect: Connects to the daemon; each `score` has a connection of its own, so that
+            leaving it early ends its calls and no others.
         flow: Computes flow; None where no model needs it.
+        reply: What results hold.
         work: How hard to work.
+        on_wait: Told of each wait for the daemon.
     """
 
     models: Mapping[Modality, ModelInfo]
-    stream: Stream
+    connect: Callable[[], Client]
     flow: FlowPool | None
-    work: Work
+    reply: Reply = EVERYTHING
+    work: Work = field(default_factory=Work)
+    on_wait: OnWait | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,12 +86,33 @@ class VideoScorer:
     ) -> Generator[Outcome, None, None]:
         """Score videos, each with its name; `score_videos` tells the rest."""
         jobs = (video_job(name, path, self.models, protocol, self.flow) for name, path in videos)
-        return score_videos(
-            self.stream,
-            self.models,
-            jobs,
-            readers=self.work.readers,
-            snippets_ahead=self.work.snippets_ahead,
+        yield from self.score_jobs(jobs)
+
+    def score_jobs(self, jobs: Iterable[VideoJob]) -> Generator[Outcome, None, None]:
+        """Score videos however they are opened; likewise."""
+        with self.connect() as client:
+            yield from score_videos(
+                partial(self._results, client),
+                self.models,
+                jobs,
+                readers=self.work.readers,
+                snippets_ahead=self.work.snippets_ahead,
+                cancel=client.close,
+            )
+
+    def _results(
+        self, client: Client, model: ModelInfo, snippets: Iterable[NamedPixels], pause: Pause
+    ) -> Iterator[StreamResult]:
+        """Score one stream, and outlive the daemon's lack of room and its restart."""
+        return score_resiliently(
+            client,
+            model,
+            snippets,
+            priority=self.work.priority,
+            reply=self.reply,
+            retrying=Retrying(patience_s=self.work.patience_s),
+            on_wait=self.on_wait,
+            sleep=pause,
         )
 
 
@@ -116,30 +142,11 @@ def video_scorer(
         ClientError: As `Client.model`.
     """
     work = work or Work()
-    with Client(target, max_in_flight=work.max_in_flight) as client:
+    connect = partial(Client, target, max_in_flight=work.max_in_flight)
+    with connect() as client:
         models = resolve_models(client, rgb, flow)
-        with flow_pool(work.flow_algorithm, work.flow_workers if flow else 0) as pool:
-            yield VideoScorer(models, _stream(client, reply, work, on_wait), pool, work)
-
-
-def _stream(client: Client, reply: Reply, work: Work, on_wait: OnWait | None) -> Stream:
-    """Make streams that outlive the daemon's lack of room and its restart."""
-
-    def stream(
-        model: ModelInfo, snippets: Iterable[NamedPixels], pause: Pause
-    ) -> Iterator[StreamResult]:
-        return score_resiliently(
-            client,
-            model,
-            snippets,
-            priority=work.priority,
-            reply=reply,
-            retrying=Retrying(patience_s=work.patience_s),
-            on_wait=on_wait,
-            sleep=pause,
-        )
-
-    return stream
+    with flow_pool(work.flow_algorithm, work.flow_workers if flow else 0) as pool:
+        yield VideoScorer(models, connect, pool, reply, work, on_wait)
 
 
 @contextmanager

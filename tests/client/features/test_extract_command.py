@@ -242,3 +242,27 @@ async def test_a_daemon_that_is_restarted_in_the_middle_costs_no_video(
     assert "Trying again in" in complaints
     await extract(folder, *options, out="clean")
     assert digests(tmp_path / "out") == digests(tmp_path / "clean")
+
+
+async def test_an_interrupt_ends_it_at_once_though_the_daemon_hangs(
+    folder, tmp_path, tiny_repository
+):
+    gate = Gate()
+    async with running_daemon(
+        tiny_repository, make_executor=lambda model: GatedExecutor(model, gate)
+    ) as daemon:
+        gate.close_after(9)
+        arguments = ["extract", folder, *BOTH, "--flow-algorithm", "dis", "--out", tmp_path / "out"]
+        process = await asyncio.to_thread(
+            subprocess.Popen,
+            [*TSN, *map(str, arguments), "--target", daemon.endpoints.grpc],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        await asyncio.to_thread(gate.reached.wait, 60)
+        process.send_signal(signal.SIGINT)
+        _, complaints = await asyncio.to_thread(process.communicate)
+        gate.opened.set()
+
+    assert process.returncode == 130
+    assert complaints.splitlines()[-1] == "tsn: interrupted"
