@@ -16,6 +16,7 @@ from tsnd_client.commands.bench import bench
 from tsnd_client.commands.classify import classify
 from tsnd_client.commands.evaluate import evaluate
 from tsnd_client.commands.extract import extract
+from tsnd_client.commands.flow import flow
 from tsnd_client.commands.health import health
 from tsnd_client.commands.live import live
 from tsnd_client.commands.models import models
@@ -27,6 +28,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 app.command()(models)
 app.command()(health)
 app.command()(score)
+app.command()(flow)
 app.command()(classify)
 app.command()(live)
 app.command()(extract)

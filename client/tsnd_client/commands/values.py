@@ -52,6 +52,20 @@ def to_names(text: str) -> Names:
     return Names(part.strip() for part in text.split(",") if part.strip())
 
 
+class Size(tuple[int, int]):
+    """Width and height, pixels; a type of its own for the same reason."""
+
+
+def to_size(text: object) -> Size:
+    """Read a width and a height with an x between them."""
+    if isinstance(text, Size):
+        return text
+    width, _, height = str(text).partition("x")
+    if not (width.isdecimal() and height.isdecimal()) or (int(width) == 0) != (int(height) == 0):
+        raise typer.BadParameter(f"expected WIDTHxHEIGHT, such as 340x256, got {text!r}")
+    return Size((int(width), int(height)))
+
+
 def one_of(*choices: str) -> Callable[[object], str]:
     """Make what reads one of several words."""
 

@@ -1,6 +1,8 @@
 """Flow that is computed when it is asked for: each field once, in the processes of a pool."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import pairwise
 
 from tsnd_client.closing import Closing
@@ -50,26 +52,49 @@ class ComputedFlow(Closing):
     def fields_at(self, indices: Sequence[int]) -> Iterator[FlowField]:
         """Compute exactly these fields; see `FlowSource.fields_at`."""
         require_indices(indices, self.indices)
-        wanted = sorted(set(indices))
-        planes = self._pool.fields(self._pairs(wanted))
+        computed = self.pairs_at(sorted(set(indices)))
         field: FlowField | None = None
         for index in indices:
             if field is None or field.index != index:
-                field = FlowField(index, next(planes))
+                _, field = next(computed)
             yield field
+
+    def pairs_at(self, indices: Sequence[int]) -> Iterator[tuple[Pixels, FlowField]]:
+        """Compute fields, and give each with the frame that it leads to.
+
+        Args:
+            indices: Ascending, without repeats.
+
+        Yields:
+            The frame, scaled, uint8 [H, W, 3] BGR, and the field.
+
+        Raises:
+            VideoError, FlowFailed: See `FlowSource.fields_at`.
+        """
+        later: deque[Pixels] = deque()
+        planes = self._pool.fields(self._greys(indices, later))
+        with closing(planes):
+            for index, field in zip(indices, planes, strict=True):
+                yield later.popleft(), FlowField(index, field)
 
     def close(self) -> None:
         """Close the video."""
         self._source.close()
 
-    def _pairs(self, wanted: Sequence[int]) -> Iterator[tuple[Pixels, Pixels]]:
-        needed = sorted({frame for index in wanted for frame in (index - 1, index)})
-        are_wanted = set(wanted)
-        frames = self._source.frames_at(needed)
-        greys = zip(needed, (grey_of(frame, self._size) for frame in frames), strict=True)
-        for (_, earlier), (index, later) in pairwise(greys):
-            if index in are_wanted:  # then the one before was needed, and came just before
-                yield earlier, later
+    def _greys(
+        self, indices: Sequence[int], later: deque[Pixels]
+    ) -> Iterator[tuple[Pixels, Pixels]]:
+        """Read the frames before and at each index; those at it are kept in `later`."""
+        needed = sorted({frame for index in indices for frame in (index - 1, index)})
+        are_wanted = set(indices)
+        grey_before: Pixels | None = None
+        for number, frame in zip(needed, self._source.frames_at(needed), strict=True):
+            bgr = scaled(frame, self._size)
+            grey = to_grey(bgr)
+            if number in are_wanted and grey_before is not None:  # that of the frame before
+                later.append(bgr)
+                yield grey_before, grey
+            grey_before = grey
 
 
 def flow_between(
@@ -85,19 +110,19 @@ def flow_between(
         pool: What computes.
         size: Width and height of the fields, pixels; None: those of the frames.
     """
-    numbers: list[int] = []
+    numbers: deque[int] = deque()
 
     def pairs() -> Iterator[tuple[Pixels, Pixels]]:
-        greys = ((frame.index, grey_of(frame, size)) for frame in frames)
+        greys = ((frame.index, to_grey(scaled(frame, size))) for frame in frames)
         for (before, earlier), (index, later) in pairwise(greys):
             if index == before + 1:
                 numbers.append(index)
                 yield earlier, later
 
     for planes in pool.fields(pairs()):
-        yield FlowField(numbers.pop(0), planes)
+        yield FlowField(numbers.popleft(), planes)
 
 
-def grey_of(frame: Frame, size: Size | None) -> Pixels:
-    """Scale a frame, then make it grey: uint8 [H, W]."""
-    return to_grey(frame.bgr if size is None else resize_bgr(frame.bgr, *size))
+def scaled(frame: Frame, size: Size | None) -> Pixels:
+    """Scale a frame's pixels: uint8 [H, W, 3]."""
+    return frame.bgr if size is None else resize_bgr(frame.bgr, *size)

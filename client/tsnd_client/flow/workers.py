@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -64,7 +64,7 @@ class FlowPool(Closing):
             initargs=(algorithm, bound),
         )
 
-    def fields(self, pairs: Iterable[tuple[Pixels, Pixels]]) -> Iterator[Pixels]:
+    def fields(self, pairs: Iterable[tuple[Pixels, Pixels]]) -> Generator[Pixels, None, None]:
         """Compute the flow of pairs of grey frames.
 
         Args:

@@ -121,8 +121,9 @@ class StoredSource(FrameSource, Protocol):
             indices: Ascending; repeats are allowed.
 
         Yields:
-            One frame per index. In the place of a broken frame comes the next good one
-            (else the last one), with its own index; it counts as broken.
+            One frame per index, with that index. In the place of a broken frame come the
+            pixels and the time of the next good one (else of the last one); it counts as
+            broken.
 
         Raises:
             ValueError: They are not ascending.

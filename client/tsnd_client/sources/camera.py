@@ -5,10 +5,12 @@ for us. Frames that nobody takes in time are dropped, the oldest first: what is 
 never older than the few that are kept. A connection that ends is made anew.
 """
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 
 from tsnd_client.closing import Closing
 from tsnd_client.errors import SourceLost, VideoError
@@ -26,7 +28,10 @@ _TIMEOUT_S = 5.0
 # Packets are decoded as they come, and RTSP comes over TCP: over UDP, lost packets break frames.
 _OPTIONS = {
     **DECODER_OPTIONS,
-    "fflags": "nobuffer",
+    # Frames begin to come after a second (it counts microseconds) or two frames, not after
+    # the five seconds or twenty frames that FFmpeg looks at otherwise.
+    "analyzeduration": "1000000",
+    "fpsprobesize": "2",
     "flags": "low_delay",
     "rtsp_transport": "tcp",
 }
@@ -71,6 +76,7 @@ class LiveSource(Closing):
         self._backoff = backoff
         self._shots: deque[_Shot] = deque(maxlen=keep)
         self._changed = threading.Condition()
+        self._heard_s = math.inf
         self._error: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._capture, name="camera", daemon=True)
@@ -111,16 +117,15 @@ class LiveSource(Closing):
         return None
 
     def _capture(self) -> None:
-        number, failures, heard_s = 0, 0, time.monotonic()
+        number, failures = 0, 0
+        self._heard_s = time.monotonic()
         while not self._stop.is_set():
             reason = "it ended"
             try:
-                for picture in self._connection():
-                    failures, heard_s = 0, time.monotonic()
-                    self._keep(number, heard_s, picture)
+                for picture in self._connection(self._patience(number)):
+                    failures, self._heard_s = 0, time.monotonic()
+                    self._keep(number, self._heard_s, picture)
                     number += 1
-                    if self._stop.is_set():
-                        return
             except VideoError as err:  # no picture will ever come of it
                 self._fail(err)
                 return
@@ -128,21 +133,29 @@ class LiveSource(Closing):
                 reason = err.strerror or str(err)
             failures += 1
             wait_s = self._backoff(failures)
-            silent_s = time.monotonic() - heard_s
-            patience_s = self._patience_s if number else self._first_patience_s
-            if patience_s is not None and silent_s + wait_s > patience_s:
+            silent_s = time.monotonic() - self._heard_s
+            if silent_s + wait_s > self._patience(number):
                 self._fail(self._lost(reason, silent_s, failures))
                 return
             self._stop.wait(wait_s)
             self.counters.reconnects += bool(number)
 
-    def _connection(self) -> Iterator[av.VideoFrame]:
+    def _patience(self, frames: int) -> float:
+        patience_s = self._patience_s if frames else self._first_patience_s
+        return math.inf if patience_s is None else patience_s
+
+    def _connection(self, patience_s: float) -> Iterator[av.VideoFrame]:
         with av.open(
             self.name, format=self._format_name, options=_OPTIONS, timeout=self._timeout_s
         ) as container:
             stream = first_video_stream(self.name, container)
             stream.thread_type = "SLICE"  # with a thread per frame, frames come late
-            yield from decode(container.demux(stream), self.counters.add_broken)
+            packets = takewhile(lambda _: self._is_worth_it(patience_s), container.demux(stream))
+            yield from decode(packets, self.counters.add_broken)
+
+    def _is_worth_it(self, patience_s: float) -> bool:
+        """Say whether to go on with packets, which may come without a picture in them."""
+        return not self._stop.is_set() and time.monotonic() - self._heard_s <= patience_s
 
     def _keep(self, number: int, now_s: float, picture: av.VideoFrame) -> None:
         with self._changed:

@@ -6,7 +6,7 @@ it, and it may open nothing else itself, which playlists would ask for.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,9 +116,11 @@ class VideoFile(Closing):
 
     def frames_at(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Read exactly these frames; see `StoredSource.frames_at`."""
+        if not indices:
+            return
         require_indices(indices, self.indices)
         numbering = self._number()
-        frame: Frame | None = None
+        decoded: Frame | None = None
         with self._open() as (container, stream):
             broken: list[str] = []
             seeker = Seeker(container, stream, numbering, broken.append)
@@ -129,9 +131,9 @@ class VideoFile(Closing):
                 number, picture = found
                 if number != index:
                     self.counters.add_broken(broken[-1] if broken else "not in the file")
-                if frame is None or frame.index != number:
-                    frame = _to_frame(number, picture, stream, numbering.start_pts)
-                yield frame
+                if decoded is None or decoded.index != number:
+                    decoded = _to_frame(number, picture, stream, numbering.start_pts)
+                yield replace(decoded, index=index)
 
     def _number(self) -> Numbering:
         if self._numbering is None:

@@ -18,7 +18,8 @@ def with_thumbnail(jpeg):
 
 
 def split(stream, sizes=(1 << 20,)):
-    splitter, found, place, turn = JpegSplitter(), [], 0, 0
+    splitter, place, turn = JpegSplitter(), 0, 0
+    found: list[bytes] = []
     while place < len(stream):
         size = sizes[turn % len(sizes)]
         found += splitter.feed(stream[place : place + size])

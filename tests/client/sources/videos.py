@@ -1,8 +1,6 @@
 """Writes small videos of every kind with PyAV: frame i has a moving pattern that names it."""
 
-from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -16,18 +14,18 @@ def picture_of(index, width=64, height=48):
 
 
 def write_video(
-    path: Path,
+    path,
     *,
-    codec: str = "libx264",
-    frames: int = 60,
-    size: tuple[int, int] = (64, 48),
-    pix_fmt: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    stamps: Sequence[int] | None = None,
-    rotation: int | None = None,
-    container_options: dict[str, str] | None = None,
-    audio: bool = False,
-) -> Path:
+    codec="libx264",
+    frames=60,
+    size=(64, 48),
+    pix_fmt="yuv420p",
+    options=None,
+    stamps=None,
+    rotation=None,
+    container_options=None,
+    audio=False,
+):
     """Write `frames` pictures at 25 a second, or at the time stamps given (1/1000 s)."""
     width, height = size
     base = Fraction(1, 1000) if stamps else Fraction(1, 25)
@@ -52,7 +50,7 @@ def write_video(
     return path
 
 
-def damage(path: Path, start: int, length: int) -> None:
+def damage(path, start, length):
     """Overwrite part of a file with noise."""
     content = bytearray(path.read_bytes())
     noise = np.random.default_rng(1).integers(0, 256, length, dtype=np.uint8)
