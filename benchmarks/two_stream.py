@@ -36,7 +36,6 @@ from tsnd_client.images import to_grey
 from tsnd_client.model_info import Modality
 from tsnd_client.videos.protocol import Spread
 from tsnd_client.videos.reading import video_job
-from tsnd_client.videos.scoring import score_videos
 from tsnd_client.videos.snippet import ScoredVideo, VideoJob
 from tsnd_client.videos.source import open_video
 from tsnd_client.videos.two_stream import VideoScorer, Work, video_scorer
@@ -107,7 +106,7 @@ def measure(clip: Path, scorer: VideoScorer, turns: int) -> dict[str, list[float
 
 
 def run_jobs(scorer: VideoScorer, job: VideoJob) -> None:
-    (outcome,) = score_videos(scorer.stream, scorer.models, [job])
+    (outcome,) = scorer.score_jobs([job])
     assert isinstance(outcome, ScoredVideo), outcome
 
 

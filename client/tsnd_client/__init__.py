@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MissingExtra,
         ModelNotFound,
         OutputError,
+        RetriesExhausted,
         SnippetRejected,
         SourceLost,
         StreamInterrupted,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from tsnd_client.messages import ClassScore, SnippetScores, StreamResult
     from tsnd_client.model_info import Modality, ModelInfo, ModelSummary, OutputInfo, Pair
     from tsnd_client.reply import Reply
+    from tsnd_client.resilient import score_resiliently, score_resiliently_async
+    from tsnd_client.retrying import Retrying
     from tsnd_client.urgency import Priority
 else:
     _NAMES = {
@@ -42,13 +45,15 @@ else:
         "connection": "Tls",
         "consensus": "mean_over_snippets softmax top_k",
         "errors": "BadReply CallFailed ClientError CredentialsError DaemonUnavailable FlowFailed "
-        "FrameMismatch InputError MissingExtra ModelNotFound OutputError SnippetRejected "
-        "SourceLost StreamInterrupted VideoError",
-        "health": "Health",
+        "FrameMismatch InputError MissingExtra ModelNotFound OutputError RetriesExhausted "
+        "SnippetRejected SourceLost StreamInterrupted VideoError",
+        "health": "Health ModelHealth",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
         "model_info": "Modality ModelInfo ModelSummary OutputInfo Pair",
         "reply": "Reply",
+        "resilient": "score_resiliently score_resiliently_async",
+        "retrying": "Retrying",
         "urgency": "Priority",
     }
     _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -89,6 +94,8 @@ __all__ = [
     "Pair",
     "Priority",
     "Reply",
+    "RetriesExhausted",
+    "Retrying",
     "SnippetRejected",
     "SnippetScores",
     "SourceLost",
@@ -97,6 +104,8 @@ __all__ = [
     "Tls",
     "VideoError",
     "mean_over_snippets",
+    "score_resiliently",
+    "score_resiliently_async",
     "softmax",
     "top_k",
 ]

@@ -18,6 +18,7 @@ from tsnd_client.commands.evaluate import evaluate
 from tsnd_client.commands.extract import extract
 from tsnd_client.commands.flow import flow
 from tsnd_client.commands.health import health
+from tsnd_client.commands.live import live
 from tsnd_client.commands.models import models
 from tsnd_client.commands.score import score
 from tsnd_client.commands.top import top
@@ -30,6 +31,7 @@ app.command()(health)
 app.command()(score)
 app.command()(flow)
 app.command()(classify)
+app.command()(live)
 app.command()(extract)
 app.command()(evaluate)
 app.command()(bench)

@@ -52,6 +52,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     # A proxy that the environment sets for the web seldom leads to the daemon.
     ("grpc.enable_http_proxy", 0),
+    # A daemon that was restarted is found again soon; gRPC alone would wait up to 2 minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 # What a model was asked for by: name, modality, version.
@@ -96,11 +99,10 @@ class Client:
                 read.
         """
         self._target = target
-        self._max_in_flight = _require_positive(max_in_flight)
+        self.max_in_flight = _require_positive(max_in_flight)
         self._in_flight = partial(
             _new_in_flight,
             target=target,
-            max_in_flight=max_in_flight,
             shares_memory=shared_memory and is_on_this_host(target),
         )
         self._deadline_s = deadline_s
@@ -210,6 +212,7 @@ class Client:
         snippets: Iterable[NamedPixels],
         *,
         group_size: int | None = None,
+        max_in_flight: int | None = None,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
@@ -237,6 +240,8 @@ class Client:
             group_size: Snippets in one message; fewer where `max_in_flight` or
                 `model.max_group_size` is less. None joins what is there, up to half of
                 `max_in_flight`, so that some travel while others are scored.
+            max_in_flight: Most snippets that are sent and not answered; None is as many as
+                the client was made with.
             priority: Which snippets the daemon runs first.
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
@@ -257,11 +262,14 @@ class Client:
                 newer version with other classes counts as that.
             ValueError: `group_size`, `priority` or `timeout_s` is out of range; at once.
         """
+        bound = _require_positive(self.max_in_flight if max_in_flight is None else max_in_flight)
         return sync_stream.stream_results(
             self._stub,
-            self._in_flight(model, group_size, to_urgency(priority, timeout_s), reply),
+            self._in_flight(
+                model, group_size, to_urgency(priority, timeout_s), reply, max_in_flight=bound
+            ),
             snippets,
-            max_in_flight=self._max_in_flight,
+            max_in_flight=bound,
             deadline_s=deadline_s,
         )
 
@@ -290,11 +298,10 @@ class AsyncClient:
     ) -> None:
         """Prepare a connection; arguments and errors are those of `Client`."""
         self._target = target
-        self._max_in_flight = _require_positive(max_in_flight)
+        self.max_in_flight = _require_positive(max_in_flight)
         self._in_flight = partial(
             _new_in_flight,
             target=target,
-            max_in_flight=max_in_flight,
             shares_memory=shared_memory and is_on_this_host(target),
         )
         self._deadline_s = deadline_s
@@ -358,6 +365,7 @@ class AsyncClient:
         snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
         *,
         group_size: int | None = None,
+        max_in_flight: int | None = None,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
@@ -379,6 +387,8 @@ class AsyncClient:
             group_size: Snippets in one message; fewer where `max_in_flight` or
                 `model.max_group_size` is less. None joins what is there, up to half of
                 `max_in_flight`, so that some travel while others are scored.
+            max_in_flight: Most snippets that are sent and not answered; None is as many as
+                the client was made with.
             priority: Which snippets the daemon runs first.
             timeout_s: Longest each snippet may wait in the daemon's queue, seconds; later
                 it is rejected with DEADLINE_EXCEEDED. None is without limit.
@@ -389,11 +399,14 @@ class AsyncClient:
             An iterator over one result per snippet: its scores, or a `SnippetRejected` in
             their place.
         """
+        bound = _require_positive(self.max_in_flight if max_in_flight is None else max_in_flight)
         return async_stream.stream_results(
             self._stub,
-            self._in_flight(model, group_size, to_urgency(priority, timeout_s), reply),
+            self._in_flight(
+                model, group_size, to_urgency(priority, timeout_s), reply, max_in_flight=bound
+            ),
             snippets,
-            max_in_flight=self._max_in_flight,
+            max_in_flight=bound,
             deadline_s=deadline_s,
         )
 

@@ -12,6 +12,7 @@ ClientError
 ├── CallFailed           the daemon ended a call with a status
 ├── DaemonUnavailable    nobody answered, or a daemon about to stop
 ├── FlowFailed           a process that computes flow ended on the way
+├── RetriesExhausted     no daemon answered, however often it was tried
 ├── SnippetRejected      one snippet was not scored; in a stream a value, not a raise
 ├── SourceLost           a camera or network stream that ended, and stayed away
 └── StreamInterrupted    a stream ended before its last reply
@@ -159,6 +160,21 @@ class StreamInterrupted(ClientError):
             f"the stream ended early with {self.code.name}: {_sentence(self.message)} "
             f"{self.answered} snippets were answered, {self.unanswered} sent ones were not. "
             "Send the rest in a new stream."
+        )
+
+
+class RetriesExhausted(ClientError):
+    """Snippets were sent again and again, and nothing came back any more."""
+
+    def __init__(self, patience_s: float, message: str) -> None:
+        super().__init__(patience_s, message)
+        self.patience_s = patience_s
+        self.message = message
+
+    def __str__(self) -> str:
+        return (
+            f"gave up after {self.patience_s:g} s in which no snippet was answered; the last try: "
+            f"{self.message}"
         )
 
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 
 from tsnd_client.client import Client
@@ -116,28 +115,25 @@ def _score(
     scored: list[ScoredSnippet],
     rejected: list[SnippetRejected],
 ) -> None:
-    """Score the video's frames; results are appended as they come, then sorted."""
+    """Score the video's frames; results are appended as they come."""
     source = VideoFile(job.video)
     total = total_frames and math.ceil(total_frames / job.stride)
     with progress_bar("snippets", total, quiet=job.quiet) as advance:
         _print(job, header_line(model, job.top))
-        try:
-            for result in score_frames(
-                client,
-                model,
-                source.frames(job.stride),
-                group_size=_group_size(job),
-                priority=job.priority,
-            ):
-                advance(1)
-                if isinstance(result, SnippetRejected):
-                    rejected.append(result)
-                else:
-                    scored.append(result)
-                    _print(job, snippet_line(result, model.labels, job.top))
-        finally:
-            # Frames that the daemon had no room for at first came late.
-            scored.sort(key=attrgetter("frame_index"))
+        for result in score_frames(
+            client,
+            model,
+            source.frames(job.stride),
+            group_size=_group_size(job),
+            priority=job.priority,
+            on_wait=_warn_of_wait,
+        ):
+            advance(1)
+            if isinstance(result, SnippetRejected):
+                rejected.append(result)
+            else:
+                scored.append(result)
+                _print(job, snippet_line(result, model.labels, job.top))
     broken = source.counters.broken
     if broken:
         reason = source.counters.first_reason
@@ -147,6 +143,12 @@ def _score(
 def _group_size(job: Job) -> int:
     """Half of what may be in flight: one group travels while another is scored."""
     return max(1, job.max_in_flight // 2)
+
+
+def _warn_of_wait(reason: ClientError, wait_s: float) -> None:
+    # That the daemon has no room for the moment is nothing to worry about.
+    if not isinstance(reason, SnippetRejected):
+        _complain(f"warning: {reason} Trying again in {wait_s:.1f} s.")
 
 
 def _print_summary(

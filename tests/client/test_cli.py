@@ -147,17 +147,30 @@ def test_a_video_without_one_scored_snippet_writes_no_file(score, tmp_path, caps
 def test_an_interrupted_stream_fails_and_keeps_what_was_scored_under_another_name(
     score, tmp_path, capsys
 ):
-    def drain(requests, context):
+    def fail(requests, context):
         yield message(good(next(requests).snippets[0]))
-        context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
+        context.abort(grpc.StatusCode.INTERNAL, "broken")
 
-    assert score("--out", str(tmp_path / "out.npz"), stream=drain) == 1
+    assert score("--out", str(tmp_path / "out.npz"), stream=fail) == 1
 
     assert not (tmp_path / "out.npz").exists()
     assert np.load(tmp_path / "out.partial.npz")["scores"].shape == (1, 3)
     err = capsys.readouterr().err
     assert err.startswith("tsn: the 1 snippets scored so far are in ")
     assert "tsn: error: the stream ended early" in err
+
+
+def test_a_stream_that_the_daemon_ends_is_gone_on_with(score, tmp_path, capsys):
+    def drain_after_each(requests, context):
+        yield message(good(next(requests).snippets[0]))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
+
+    assert score("--out", str(tmp_path / "out.npz"), stream=drain_after_each) == 0
+
+    assert np.load(tmp_path / "out.npz")["frame_index"].tolist() == [0, 5, 10, 15]
+    err = capsys.readouterr().err
+    assert err.startswith("tsn: warning: the stream ended early with UNAVAILABLE: draining.")
+    assert "Trying again in 0." in err
 
 
 def test_frames_are_sent_in_groups_of_half_of_what_may_be_in_flight(serve, video):

@@ -1,13 +1,10 @@
 """Health, metrics, start and stop, as an operator sees them."""
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.daemons import running_daemon
 from tests.kserve import Gate
+from tests.processes import tsnd
 from tests.streams import has_pending, request, samples, wait_for_samples
 from tsnd_client import AsyncClient, Client, ClientError, DaemonUnavailable
 from tsnd_daemon.errors import ExecutorLost, PackageError, SettingsError
@@ -233,26 +231,6 @@ async def test_messages_beyond_what_grpc_takes_are_refused_at_the_start(
     with pytest.raises(SettingsError, match="makes messages of up to 4194304 bytes"):
         async with running_daemon(tiny_repository):
             pass
-
-
-@contextmanager
-def tsnd(*arguments):
-    """The program itself, on free ports; yields the process and its ready line."""
-    command = [sys.executable, "-m", "tsnd_daemon", "--port", "0", "--metrics-port", "0"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(["protos", "daemon"])}
-    with subprocess.Popen(
-        [*command, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process, process.stdout.readline()
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 def test_the_program_announces_itself_serves_and_ends_cleanly_on_sigterm(tiny_repository):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_operations import tsnd
+from tests.processes import tsnd
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "tritonclient" / "calls.py"

@@ -14,12 +14,19 @@ from tsnd_client.commands.video_options import (
     FlowOption,
     FlowWorkersOption,
     MaxInFlightOption,
+    PatienceOption,
     ReadersOption,
     RgbOption,
     SnippetsOption,
     WeightsOption,
 )
-from tsnd_client.commands.videos import complain, exit_status, to_fusion_weights, to_spread
+from tsnd_client.commands.videos import (
+    complain,
+    exit_status,
+    to_fusion_weights,
+    to_spread,
+    warn_of_wait,
+)
 from tsnd_client.defaults import DEFAULT_TARGET
 from tsnd_client.urgency import Priority
 
@@ -52,6 +59,7 @@ def classify(
     flow_workers: FlowWorkersOption = 2,
     flow_algorithm: FlowAlgorithmOption = "tvl1",
     max_in_flight: MaxInFlightOption = 32,
+    patience_s: PatienceOption = 60.0,
     priority: PriorityOption = Priority.NORMAL,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per video, not text.")
@@ -75,12 +83,13 @@ def classify(
         Algorithm(flow_algorithm),
         max_in_flight=max_in_flight,
         priority=priority,
+        patience_s=patience_s,
     )
     protocol = to_spread(snippets, rule)
     fusion = to_fusion_weights(weights)
     failed: list[FailedVideo] = []
     with video_scorer(
-        rgb, flow, target=target, reply=Reply(outputs=("scores",)), work=work
+        rgb, flow, target=target, reply=Reply(outputs=("scores",)), work=work, on_wait=warn_of_wait
     ) as scorer:
         named = [(str(path), path) for path in videos]
         for outcome in in_order(scorer.score(named, protocol)):

@@ -12,12 +12,13 @@ from tsnd_client.commands.video_options import (
     FlowOption,
     FlowWorkersOption,
     MaxInFlightOption,
+    PatienceOption,
     ReadersOption,
     RgbOption,
     SnippetsOption,
     WeightsOption,
 )
-from tsnd_client.commands.videos import complain, to_fusion_weights, to_spread
+from tsnd_client.commands.videos import complain, to_fusion_weights, to_spread, warn_of_wait
 from tsnd_client.defaults import DEFAULT_TARGET
 from tsnd_client.errors import InputError
 from tsnd_client.urgency import Priority
@@ -71,6 +72,7 @@ def evaluate(
     flow_workers: FlowWorkersOption = 2,
     flow_algorithm: FlowAlgorithmOption = "tvl1",
     max_in_flight: MaxInFlightOption = 32,
+    patience_s: PatienceOption = 60.0,
     priority: PriorityOption = Priority.BULK,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, not text.")] = False,
 ) -> int:
@@ -101,10 +103,11 @@ def evaluate(
         Algorithm(flow_algorithm),
         max_in_flight=max_in_flight,
         priority=priority,
+        patience_s=patience_s,
     )
     results = []
     with video_scorer(
-        rgb, flow, target=target, reply=Reply(outputs=("scores",)), work=work
+        rgb, flow, target=target, reply=Reply(outputs=("scores",)), work=work, on_wait=warn_of_wait
     ) as scorer:
         labels = [class_numbers(split, scorer.labels) for split in to_test]
         for split, classes in zip(to_test, labels, strict=True):

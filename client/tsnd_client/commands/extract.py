@@ -15,10 +15,11 @@ from tsnd_client.commands.video_options import (
     FlowOption,
     FlowWorkersOption,
     MaxInFlightOption,
+    PatienceOption,
     ReadersOption,
     RgbOption,
 )
-from tsnd_client.commands.videos import complain
+from tsnd_client.commands.videos import complain, warn_of_wait
 from tsnd_client.defaults import DEFAULT_TARGET
 from tsnd_client.errors import InputError
 from tsnd_client.urgency import Priority
@@ -72,6 +73,7 @@ def extract(
     flow_workers: FlowWorkersOption = 2,
     flow_algorithm: FlowAlgorithmOption = "tvl1",
     max_in_flight: MaxInFlightOption = 32,
+    patience_s: PatienceOption = 60.0,
     priority: PriorityOption = Priority.BULK,
     json: Annotated[
         bool, typer.Option("--json", help="Print what was done as JSON, not text.")
@@ -101,10 +103,13 @@ def extract(
         Algorithm(flow_algorithm),
         max_in_flight=max_in_flight,
         priority=priority,
+        patience_s=patience_s,
     )
     started_s = time.monotonic()
     with (
-        video_scorer(rgb, flow, target=target, reply=Reply(outputs=outputs), work=work) as scorer,
+        video_scorer(
+            rgb, flow, target=target, reply=Reply(outputs=outputs), work=work, on_wait=warn_of_wait
+        ) as scorer,
         progress_bar("videos", len(found)) as advance,
     ):
         library.check_outputs(scorer, outputs)

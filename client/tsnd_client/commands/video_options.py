@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tsnd_client.commands.values import one_of, to_whole
+from tsnd_client.commands.values import one_of, to_not_negative, to_whole
 
 RgbOption = Annotated[
     str | None,
@@ -71,5 +71,15 @@ MaxInFlightOption = Annotated[
         metavar="SNIPPETS",
         help="Snippets of each model sent and not answered; more let the daemon form larger "
         "batches, fewer take less memory.",
+    ),
+]
+
+PatienceOption = Annotated[
+    float,
+    typer.Option(
+        "--patience-s",
+        parser=to_not_negative,
+        metavar="S",
+        help="How long to go on trying when the daemon has no room or is gone.",
     ),
 ]

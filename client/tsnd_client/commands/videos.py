@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tsnd_client.errors import InputError
+from tsnd_client.errors import ClientError, InputError, SnippetRejected
 
 if TYPE_CHECKING:
     from tsnd_client.fusion import FusionWeights
@@ -19,6 +19,12 @@ def complain(failed: "FailedVideo") -> None:
     print(
         f"tsn: error: {text if failed.name in text else f'{failed.name}: {text}'}", file=sys.stderr
     )
+
+
+def warn_of_wait(reason: ClientError, wait_s: float) -> None:
+    """Say on stderr that the daemon is waited for, unless it lacks room only, which is nothing."""
+    if not isinstance(reason, SnippetRejected):
+        print(f"tsn: warning: {reason} Trying again in {wait_s:.1f} s.", file=sys.stderr)
 
 
 def exit_status(failed: Sequence["FailedVideo"], videos: int) -> int:

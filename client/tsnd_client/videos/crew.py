@@ -31,6 +31,7 @@ class Crew(Generic[T]):
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._lock = threading.Lock()
+        self._dismissed = threading.Event()
 
     def start(self, works: Sequence[Callable[[], object]]) -> None:
         """Start a thread for each work; called once."""
@@ -60,8 +61,18 @@ class Crew(Generic[T]):
                 raise report.error
             yield report
 
+    def pause(self, seconds: float) -> None:
+        """Wait; called in the threads.
+
+        Raises:
+            ChannelClosed: Nobody listens any more.
+        """
+        if self._dismissed.wait(seconds):
+            raise ChannelClosed
+
     def dismiss(self) -> None:
         """Listen no more, and wait for the threads to notice."""
+        self._dismissed.set()
         self._reports.abandon()
         for thread in self._threads:
             thread.join()

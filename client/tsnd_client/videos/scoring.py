@@ -32,8 +32,11 @@ from tsnd_client.videos.snippet import (
     VideoJob,
 )
 
-Stream = Callable[[ModelInfo, Iterable[NamedPixels]], Iterator[StreamResult]]
-"""Scores the snippets of one stream, in order: `Client.score_stream`, or one that retries."""
+Pause = Callable[[float], None]
+"""Waits so many seconds; raises when the work is over meanwhile, which ends a stream."""
+
+Stream = Callable[[ModelInfo, Iterable[NamedPixels], Pause], Iterator[StreamResult]]
+"""Scores the snippets of one stream, in order; between retries it pauses."""
 
 DEFAULT_READERS = 2
 DEFAULT_SNIPPETS_AHEAD = 16
@@ -52,6 +55,7 @@ def score_videos(
     *,
     readers: int = DEFAULT_READERS,
     snippets_ahead: int = DEFAULT_SNIPPETS_AHEAD,
+    cancel: Callable[[], object] = lambda: None,
 ) -> Generator[Outcome, None, None]:
     """Score videos; a video that fails costs the others nothing.
 
@@ -61,6 +65,8 @@ def score_videos(
         jobs: The videos, pulled in the readers' threads, one thread at a time.
         readers: Videos that are read at the same time.
         snippets_ahead: Most snippets of each modality that are read and not yet sent.
+        cancel: Ends the streams at once, such as `Client.close`; called when the caller leaves
+            early or the work fails, so that nobody waits for a daemon that hangs.
 
     Yields:
         One outcome per video, as soon as it is known; so not in the order of the jobs.
@@ -72,6 +78,9 @@ def score_videos(
     work.crew.start([work.read] * readers + [partial(work.score, modality) for modality in models])
     try:
         yield from _outcomes(work)
+    except BaseException:
+        cancel()
+        raise
     finally:
         work.abandon()
 
@@ -168,7 +177,8 @@ class _Work:
         """Score one modality's snippets; a stream thread's whole life."""
         sent = self._snippets[modality]
         try:
-            results = self._stream(self._models[modality], map(_to_named_pixels, sent))
+            snippets = map(_to_named_pixels, sent)
+            results = self._stream(self._models[modality], snippets, self.crew.pause)
             with closing(_as_generator(results)) as answers:
                 for result in answers:
                     video, tick = _from_name(result.snippet_id)

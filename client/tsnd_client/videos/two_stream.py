@@ -1,8 +1,8 @@
 """The models of a two-stream network at a daemon, and one way to use them on many videos."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +11,22 @@ from tsnd_client.defaults import DEFAULT_TARGET
 from tsnd_client.errors import InputError
 from tsnd_client.flow.algorithms import Algorithm
 from tsnd_client.flow.workers import FlowPool
+from tsnd_client.in_flight import NamedPixels
+from tsnd_client.messages import StreamResult
 from tsnd_client.model_info import Modality, ModelInfo
 from tsnd_client.reply import EVERYTHING, Reply
+from tsnd_client.resilient import OnWait, score_resiliently
+from tsnd_client.retrying import Retrying
 from tsnd_client.urgency import Priority
 from tsnd_client.videos.protocol import SamplingProtocol
 from tsnd_client.videos.reading import video_job
-from tsnd_client.videos.scoring import DEFAULT_READERS, DEFAULT_SNIPPETS_AHEAD, Stream, score_videos
-from tsnd_client.videos.snippet import Outcome
+from tsnd_client.videos.scoring import (
+    DEFAULT_READERS,
+    DEFAULT_SNIPPETS_AHEAD,
+    Pause,
+    score_videos,
+)
+from tsnd_client.videos.snippet import Outcome, VideoJob
 
 DEFAULT_MAX_IN_FLIGHT = 32
 """Four batches of the daemon's default size, and as many as it takes of one stream."""
@@ -34,6 +43,7 @@ class Work:
         max_in_flight: Most snippets of each modality that are sent and not answered.
         snippets_ahead: Most snippets of each modality that are read and not sent.
         priority: Which snippets the daemon runs first.
+        patience_s: How long to go on without an answer of the daemon, seconds.
     """
 
     readers: int = DEFAULT_READERS
@@ -42,6 +52,7 @@ class Work:
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
     snippets_ahead: int = DEFAULT_SNIPPETS_AHEAD
     priority: Priority = Priority.NORMAL
+    patience_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +61,20 @@ class VideoScorer:
 
     Attributes:
         models: By modality; rgb before flow where there are both.
-        stream: Scores one modality's snippets.
+        connect: Connects to the daemon; each `score` has a connection of its own, so that
+            leaving it early ends its calls and no others.
         flow: Computes flow; None where no model needs it.
+        reply: What results hold.
         work: How hard to work.
+        on_wait: Told of each wait for the daemon.
     """
 
     models: Mapping[Modality, ModelInfo]
-    stream: Stream
+    connect: Callable[[], Client]
     flow: FlowPool | None
-    work: Work
+    reply: Reply = EVERYTHING
+    work: Work = field(default_factory=Work)
+    on_wait: OnWait | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,12 +86,33 @@ class VideoScorer:
     ) -> Generator[Outcome, None, None]:
         """Score videos, each with its name; `score_videos` tells the rest."""
         jobs = (video_job(name, path, self.models, protocol, self.flow) for name, path in videos)
-        return score_videos(
-            self.stream,
-            self.models,
-            jobs,
-            readers=self.work.readers,
-            snippets_ahead=self.work.snippets_ahead,
+        yield from self.score_jobs(jobs)
+
+    def score_jobs(self, jobs: Iterable[VideoJob]) -> Generator[Outcome, None, None]:
+        """Score videos however they are opened; likewise."""
+        with self.connect() as client:
+            yield from score_videos(
+                partial(self._results, client),
+                self.models,
+                jobs,
+                readers=self.work.readers,
+                snippets_ahead=self.work.snippets_ahead,
+                cancel=client.close,
+            )
+
+    def _results(
+        self, client: Client, model: ModelInfo, snippets: Iterable[NamedPixels], pause: Pause
+    ) -> Iterator[StreamResult]:
+        """Score one stream, and outlive the daemon's lack of room and its restart."""
+        return score_resiliently(
+            client,
+            model,
+            snippets,
+            priority=self.work.priority,
+            reply=self.reply,
+            retrying=Retrying(patience_s=self.work.patience_s),
+            on_wait=self.on_wait,
+            sleep=pause,
         )
 
 
@@ -87,6 +124,7 @@ def video_scorer(
     target: str = DEFAULT_TARGET,
     reply: Reply = EVERYTHING,
     work: Work | None = None,
+    on_wait: OnWait | None = None,
 ) -> Iterator[VideoScorer]:
     """Connect to a daemon, and describe the models to use.
 
@@ -96,6 +134,7 @@ def video_scorer(
         target: HOST:PORT of the daemon.
         reply: What results hold.
         work: How hard to work.
+        on_wait: Told of each wait for the daemon, with the reason and the seconds.
 
     Raises:
         InputError: No model is named, one is of the other modality, or they have different
@@ -103,15 +142,25 @@ def video_scorer(
         ClientError: As `Client.model`.
     """
     work = work or Work()
-    with Client(target, max_in_flight=work.max_in_flight) as client:
+    connect = partial(Client, target, max_in_flight=work.max_in_flight)
+    with connect() as client:
         models = resolve_models(client, rgb, flow)
-        with _flow_pool(work) if flow else nullcontext() as pool:
-            stream = partial(client.score_stream, priority=work.priority, reply=reply)
-            yield VideoScorer(models, stream, pool, work)
+    with flow_pool(work.flow_algorithm, work.flow_workers if flow else 0) as pool:
+        yield VideoScorer(models, connect, pool, reply, work, on_wait)
 
 
-def _flow_pool(work: Work) -> FlowPool:
-    return FlowPool(work.flow_algorithm, work.flow_workers)
+@contextmanager
+def flow_pool(algorithm: Algorithm, workers: int) -> Iterator[FlowPool | None]:
+    """Start what computes flow; with no workers nothing does.
+
+    Raises:
+        MissingExtra: OpenCV lacks the algorithm.
+    """
+    if not workers:
+        yield None
+        return
+    with FlowPool(algorithm, workers) as pool:
+        yield pool
 
 
 def resolve_models(client: Client, rgb: str | None, flow: str | None) -> dict[Modality, ModelInfo]:

@@ -192,6 +192,7 @@ async def test_a_daemon_that_dies_in_the_middle_ends_the_run_and_keeps_what_is_w
 ):
     gate = Gate()
     options = ["--rgb", "tiny_rgb", "--readers", "1", "--max-in-flight", "2", "--json"]
+    options += ["--patience-s", "0.5"]
     async with running_daemon(
         tiny_repository,
         make_executor=lambda model: GatedExecutor(model, gate),
@@ -213,3 +214,55 @@ async def test_a_daemon_that_dies_in_the_middle_ends_the_run_and_keeps_what_is_w
     assert 0 < record["written"] < 6
     assert record["missing"] == 6 - record["written"]
     assert "The same command goes on with these" in err
+
+
+async def test_a_daemon_that_is_restarted_in_the_middle_costs_no_video(
+    folder, tmp_path, tiny_repository, extract, capsys
+):
+    gate = Gate()
+    options = ["--rgb", "tiny_rgb", "--readers", "1", "--max-in-flight", "2"]
+    async with running_daemon(
+        tiny_repository,
+        make_executor=lambda model: GatedExecutor(model, gate),
+        drain_grace_s=0.01,
+    ) as daemon:
+        target = daemon.endpoints.grpc
+        gate.close_after(9)
+        arguments = ["extract", folder, *options, "--out", tmp_path / "out", "--target", target]
+        running = asyncio.create_task(asyncio.to_thread(main, list(map(str, arguments))))
+        await asyncio.to_thread(gate.reached.wait, 60)
+        daemon.server.stop()
+        gate.opened.set()
+    port = int(target.rpartition(":")[2])
+    async with running_daemon(tiny_repository, make_executor=SyntheticExecutor, port=port):
+        status = await running
+    complaints = capsys.readouterr().err
+
+    assert status == 0
+    assert "Trying again in" in complaints
+    await extract(folder, *options, out="clean")
+    assert digests(tmp_path / "out") == digests(tmp_path / "clean")
+
+
+async def test_an_interrupt_ends_it_at_once_though_the_daemon_hangs(
+    folder, tmp_path, tiny_repository
+):
+    gate = Gate()
+    async with running_daemon(
+        tiny_repository, make_executor=lambda model: GatedExecutor(model, gate)
+    ) as daemon:
+        gate.close_after(9)
+        arguments = ["extract", folder, *BOTH, "--flow-algorithm", "dis", "--out", tmp_path / "out"]
+        process = await asyncio.to_thread(
+            subprocess.Popen,
+            [*TSN, *map(str, arguments), "--target", daemon.endpoints.grpc],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        await asyncio.to_thread(gate.reached.wait, 60)
+        process.send_signal(signal.SIGINT)
+        _, complaints = await asyncio.to_thread(process.communicate)
+        gate.opened.set()
+
+    assert process.returncode == 130
+    assert complaints.splitlines()[-1] == "tsn: interrupted"

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -170,3 +172,55 @@ def test_no_daemon_is_status_1(clip, capsys):
     assert main(["classify", str(clip(5)), "--rgb", "x", "--target", "127.0.0.1:1"]) == 1
 
     assert "no daemon serves at 127.0.0.1:1" in capsys.readouterr().err
+
+
+async def test_the_documented_example_runs(tiny_repository, clip, monkeypatch, capsys):
+    document = (Path(__file__).parents[3] / "docs" / "classify.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(clip(12).parent)
+
+    async with running_daemon(tiny_repository, backend="onnxruntime") as daemon:
+        code = example.replace("kinetics_", "tiny_")
+        await asyncio.to_thread(exec, code, {"target": daemon.endpoints.grpc})
+
+    assert len(capsys.readouterr().out.strip("[] \n").split()) == 5
+
+
+async def test_images_alone_are_too_little_for_a_flow_model(classify, clip, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(offline.all_frames(clip(12), 21, 16)[1:], start=1):
+        cv2.imwrite(str(folder / f"img_{number:05d}.jpg"), frame)
+
+    status, _, err = await classify(folder, *BOTH)
+
+    assert status == 2
+    assert "has no stored flow, and to compute it lacks frame 0" in err
+
+
+async def test_flow_alone_is_too_little_for_an_rgb_model_and_says_so(classify, tmp_path):
+    folder = tmp_path / "flow"
+    folder.mkdir()
+    for number in range(1, 9):
+        for kind in ("flow_x", "flow_y"):
+            cv2.imwrite(str(folder / f"{kind}_{number:05d}.jpg"), np.full((16, 21), 128, np.uint8))
+
+    status, (record,), _ = await classify(folder, *BOTH)
+    alone, _, err = await classify(folder, "--rgb", "tiny_rgb")
+
+    assert status == 0
+    assert (record["modalities"], record["missing"]) == (["flow"], ["rgb"])
+    assert alone == 2
+    assert "it has 0 images" in err
+
+
+async def test_a_folder_with_a_gap_is_refused_with_the_number(classify, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in (1, 2, 4):
+        cv2.imwrite(str(folder / f"img_{number:05d}.jpg"), np.zeros((16, 21, 3), np.uint8))
+
+    status, _, err = await classify(folder, "--rgb", "tiny_rgb")
+
+    assert status == 2
+    assert "lacks img image 3" in err

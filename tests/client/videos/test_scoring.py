@@ -31,13 +31,18 @@ def job(name, ticks, *, breaks_after=None, closed=None):
     return VideoJob(name, lambda: Reading(99, 25.0, ticks, snippets()))
 
 
+def plain(client):
+    """Streams that do not retry."""
+    return lambda model, snippets, _pause: client.score_stream(model, snippets)
+
+
 @pytest.fixture
 def run(serve):
     def start(jobs, modalities=(RGB,), stream=None, **options):
         target = serve(**({"stream": stream} if stream else {})).target
         with Client(target) as client:
             models = {modality: client.model("toy", modality) for modality in modalities}
-            yield from score_videos(client.score_stream, models, jobs, **options)
+            yield from score_videos(plain(client), models, jobs, **options)
 
     return start
 
@@ -143,7 +148,7 @@ def test_a_daemon_that_is_gone_ends_the_work_with_its_error(rgb_model):
     with Client("127.0.0.1:1", deadline_s=5) as client:
         jobs = [job(f"v{n}", {RGB: range(1, 50)}) for n in range(5)]
         with pytest.raises(DaemonUnavailable):
-            list(score_videos(client.score_stream, {RGB: rgb_model}, jobs))
+            list(score_videos(plain(client), {RGB: rgb_model}, jobs))
 
 
 def test_an_error_of_ours_in_a_reader_is_raised_and_not_a_videos_failure(run):
@@ -152,6 +157,29 @@ def test_an_error_of_ours_in_a_reader_is_raised_and_not_a_videos_failure(run):
 
     with pytest.raises(ZeroDivisionError):
         list(run([VideoJob("v", fail)]))
+
+
+def test_leaving_ends_a_stream_that_pauses_before_another_try(rgb_model):
+    is_pausing = threading.Event()
+
+    def pausing(_model, _snippets, pause):
+        is_pausing.set()
+        pause(3600)
+        yield
+
+    outcomes = score_videos(pausing, {RGB: rgb_model}, broken_after(is_pausing))
+    assert isinstance(next(outcomes), FailedVideo)
+    outcomes.close()
+
+
+def broken_after(event):
+    """A video that cannot be opened, once something has happened."""
+
+    def refuse():
+        assert event.wait(60)
+        raise VideoError("no such video")
+
+    yield VideoJob("v", refuse)
 
 
 def test_leaving_early_ends_every_thread(run):
