@@ -3,6 +3,7 @@
 ClientError
 ├── InputError           what was given cannot be used: change it, then try again
 │   ├── CredentialsError   a certificate or token that cannot be used, or sent safely
+│   ├── EvaluationError    results or annotations that cannot be evaluated
 │   ├── FrameMismatch      pixels that the model does not take
 │   ├── MissingExtra       a package of the extra tsnd[video] is not installed
 │   ├── ModelNotFound      the daemon does not serve that model
@@ -38,6 +39,8 @@ class InputError(ClientError):
 
 class CredentialsError(InputError):
     """A certificate or token that cannot be read, or would be sent for all to read."""
+class EvaluationError(InputError):
+    """Detections, annotations or their files that cannot be evaluated."""
 
 
 class FrameMismatch(InputError):
