@@ -17,6 +17,7 @@ from tsnd_client.commands.classify import classify
 from tsnd_client.commands.evaluate import evaluate
 from tsnd_client.commands.extract import extract
 from tsnd_client.commands.flow import flow
+from tsnd_client.commands.evaluate_detection import evaluate_detection
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
 from tsnd_client.commands.score import score
@@ -32,6 +33,7 @@ app.command()(classify)
 app.command()(extract)
 app.command()(evaluate)
 app.command()(bench)
+app.command()(evaluate_detection)
 
 
 def _print_version(is_asked: bool) -> None:
