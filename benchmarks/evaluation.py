@@ -2,7 +2,9 @@
 
 The input is as large as SSN's results on THUMOS14: 20 classes, 210 videos, 3,234 instances and
 about 98,000 detections, made from a seed. Both rules get the same, must agree, and run in turns.
-Reading the file is timed apart. One process; NumPy uses one core here.
+Reading the file is timed apart. One process; NumPy uses one core here. Where runs of the original
+code are kept beside the checkout, their detections are judged too, beside the seconds that the
+original took for the whole run: scores to detections, then their evaluation.
 
     python -m benchmarks.evaluation
     python -m benchmarks.evaluation --detections 20000 --rounds 5
@@ -21,6 +23,7 @@ import numpy as np
 
 from benchmarks.evaluation_loop import average_precision_by_loop
 from benchmarks.machine import machine_line
+from tests.client.evaluation.golden import Case, cases
 from tsnd_client.detection.detection import Detection
 from tsnd_client.evaluation import (
     PROTOCOLS,
@@ -29,6 +32,7 @@ from tsnd_client.evaluation import (
     average_precision,
     evaluate,
     index_detections,
+    listed_ground_truth,
     read_results,
 )
 
@@ -72,6 +76,19 @@ def main() -> None:
     )
     print(f"evaluate() with AR@AN         {shown(whole_s)}")
     print(f"reading the results' JSON     {shown(read_s)}")
+    for case in cases():
+        print_beside_original(case, arguments.rounds)
+
+
+def print_beside_original(case: Case, rounds: int) -> None:
+    truth = listed_ground_truth(
+        case.proposal_list(), labels=None, durations_s={}, source=case.dataset
+    )
+    found = case.detections()
+    protocol = PROTOCOL if case.dataset == "thumos14" else PROTOCOLS["activitynet1.2"]
+    seconds = [timed(lambda: evaluate(found, truth, protocol))[1] for _ in range(rounds)]
+    print(f"{case}, {len(found)} detections: evaluate() {shown(seconds)}")
+    print(f"  the original's whole run    {case.expected['seconds']:8.1f} s")
 
 
 def synthetic(count: int, seed: int) -> tuple[GroundTruth, list[Detection]]:

@@ -44,7 +44,7 @@ class RecallCurve:
         return float(
             np.interp(
                 proposals_per_video,
-                self.proposals_per_video,
+                self.proposals_per_video.round(9),  # 1.0000000000000002 is 1
                 self.average,
                 left=np.nan,
                 right=np.nan,

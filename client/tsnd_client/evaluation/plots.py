@@ -79,13 +79,15 @@ def _draw_precision(axes: Any, evaluation: Evaluation) -> None:  # noqa: ANN401
 
 def _draw_recall(axes: Any, evaluation: Evaluation) -> None:  # noqa: ANN401
     curve = evaluation.curve
-    for row, threshold in enumerate(curve.thresholds):
+    for row in range(len(curve.thresholds)):
         axes.plot(
             curve.proposals_per_video,
             100 * curve.recall[row],
             color=_COLOR,
             alpha=0.25,
-            label=f"at tIoU {threshold:.2f}" if row in (0, len(curve.thresholds) - 1) else None,
+            label=None
+            if row
+            else f"at tIoU {curve.thresholds[0]:.2f} to {curve.thresholds[-1]:.2f}",
         )
     axes.plot(curve.proposals_per_video, 100 * curve.average, color=_SECOND, label="average")
     title = f"AR@AN, area {100 * curve.area:.1f} %"

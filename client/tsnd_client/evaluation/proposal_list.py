@@ -176,6 +176,7 @@ def _parse(record: Sequence[tuple[int, str]], path: Path) -> ListedVideo:
     proposals = [
         lines.row("label best_iou overlap_self start end") for _ in range(lines.count("proposals"))
     ]
+    lines.expect_end()
     return ListedVideo(
         video_id=name,
         frames=int(frames),
@@ -199,6 +200,15 @@ class _Lines:
             raise EvaluationError(f"{self.place}: the record ends where {what} should follow.")
         self.place = f"{self._path}, line {line_number}"
         return line, self.place
+
+    def expect_end(self) -> None:
+        """Refuse lines that no count speaks of."""
+        line_number, line = next(self._rest, (0, ""))
+        if line:
+            raise EvaluationError(
+                f"{self._path}, line {line_number}: expected the end of the record after as many "
+                f"lines as it counts, got {shown(line)}."
+            )
 
     def number(self, what: str) -> float:
         return number(*self.next(what))
