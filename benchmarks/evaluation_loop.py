@@ -9,21 +9,26 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tsnd_client.evaluation import GroundTruth, Predictions
+from tsnd_client.evaluation import GroundTruth, Predictions, Ties
 
 
 def average_precision_by_loop(
-    predictions: Predictions, truth: GroundTruth, thresholds: Sequence[float]
+    predictions: Predictions,
+    truth: GroundTruth,
+    thresholds: Sequence[float],
+    ties: Ties = Ties.ORIGINAL,
 ) -> npt.NDArray[np.float64]:
     """Compute what `average_precision` does: float64 [classes, thresholds]."""
     rows = [
-        [_of_class(label, predictions, truth, threshold) for threshold in thresholds]
+        [_of_class(label, predictions, truth, threshold, ties) for threshold in thresholds]
         for label in range(len(truth.labels))
     ]
     return np.array(rows)
 
 
-def _of_class(label: int, predictions: Predictions, truth: GroundTruth, threshold: float) -> float:
+def _of_class(
+    label: int, predictions: Predictions, truth: GroundTruth, threshold: float, ties: Ties
+) -> float:
     instances: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for of_video, of_label, span in zip(truth.video, truth.label, truth.spans, strict=True):
         if of_label == label:
@@ -31,15 +36,15 @@ def _of_class(label: int, predictions: Predictions, truth: GroundTruth, threshol
     count = sum(map(len, instances.values()))
     if not count:
         return float("nan")
-    rows = [int(row) for row in np.flatnonzero(predictions.label == label)]
-    rows.sort(key=lambda row: -predictions.scores[row])
+    rows = np.flatnonzero(predictions.label == label)
+    rows = rows[_falling(predictions.scores[rows], ties)]
     taken: set[tuple[int, int]] = set()
     precisions: list[float] = []
     for place, row in enumerate(rows, 1):
         video = int(predictions.video[row])
         span = predictions.spans[row]
         ious = [_iou(span, instance) for instance in instances.get(video, [])]
-        for best in sorted(range(len(ious)), key=lambda index: -ious[index]):
+        for best in _falling(np.array(ious), ties).tolist():
             if ious[best] < threshold:
                 break
             if (video, best) not in taken:
@@ -47,6 +52,12 @@ def _of_class(label: int, predictions: Predictions, truth: GroundTruth, threshol
                 precisions.append(len(taken) / place)
                 break
     return sum(max(precisions[step:]) for step in range(len(precisions))) / count
+
+
+def _falling(values: npt.NDArray[np.float64], ties: Ties) -> npt.NDArray[np.int64]:
+    if ties is Ties.FIRST:
+        return np.argsort(-values, kind="stable")
+    return np.argsort(values)[::-1]
 
 
 def _iou(span: npt.NDArray[np.float64], instance: tuple[float, float]) -> float:

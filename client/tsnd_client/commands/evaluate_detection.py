@@ -23,6 +23,13 @@ class ResultsUnit(StrEnum):
     FRACTION = "fraction"
 
 
+class TieBreak(StrEnum):
+    """Which of equal scores, and of equal overlaps, comes first."""
+
+    ORIGINAL = "original"
+    FIRST = "first"
+
+
 def evaluate_detection(
     *,
     dataset: Annotated[
@@ -72,6 +79,14 @@ def evaluate_detection(
         ResultsUnit,
         typer.Option("--unit", help="What the segments of the results are counted in."),
     ] = ResultsUnit.SECONDS,
+    ties: Annotated[
+        TieBreak,
+        typer.Option(
+            "--ties",
+            help="Which of equal scores comes first: as in the original, which depends on the "
+            "CPU, or that which is given first.",
+        ),
+    ] = TieBreak.ORIGINAL,
     skip_unknown_labels: Annotated[
         bool,
         typer.Option(
@@ -111,6 +126,7 @@ def evaluate_detection(
         evaluation.read_results(results),
         evaluation.in_unit(truth, evaluation.Unit(unit.value), lengths or {}),
         protocol,
+        ties=evaluation.Ties(ties.value),
         skip_unknown_labels=skip_unknown_labels,
     )
     if plot:

@@ -11,6 +11,7 @@ from tsnd_client.evaluation.columns import GroundTruth, Predictions, Unit
 from tsnd_client.evaluation.evaluate import Evaluation, evaluate
 from tsnd_client.evaluation.ground_truth import read_ground_truth
 from tsnd_client.evaluation.indexing import LeftOut, in_unit, index_detections
+from tsnd_client.evaluation.ordering import Ties
 from tsnd_client.evaluation.proposal_list import (
     ListedInstance,
     ListedProposal,
@@ -35,6 +36,7 @@ __all__ = [
     "Protocol",
     "PublishedResult",
     "RecallCurve",
+    "Ties",
     "Unit",
     "average_precision",
     "average_recall",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsnd_client.evaluation.columns import GroundTruth, Indices, Predictions
+from tsnd_client.evaluation.ordering import Ties, by_group_and_score
 from tsnd_client.evaluation.overlap import overlaps
 
 RECALL_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -58,6 +59,7 @@ def average_recall(
     *,
     proposals_per_video: float | None = None,
     thresholds: Sequence[float] = RECALL_THRESHOLDS,
+    ties: Ties = Ties.ORIGINAL,
 ) -> RecallCurve:
     """Compute which share of the instances is covered by the best proposals of each video.
 
@@ -66,11 +68,11 @@ def average_recall(
     them. An instance counts as found when any of these overlaps it enough.
 
     Args:
-        proposals: In the unit of the truth; of each video the highest scores come first, of
-            equal ones the earlier row.
+        proposals: In the unit of the truth; of each video the highest scores come first.
         truth: The instances.
         proposals_per_video: The last point of the curve; None means all proposals.
         thresholds: Temporal IoUs, each above 0.
+        ties: Which of equal scores comes first.
 
     Returns:
         The curve; all zeros when there are no proposals.
@@ -83,7 +85,8 @@ def average_recall(
     counts = np.bincount(proposals.video, minlength=videos)
     # The order of operations decides where a product is just below a whole number: as there.
     kept = np.minimum((counts * (wanted * float(videos) / total)).astype(np.int64), counts)
-    ordered, ranks = _ranked_in_video(proposals, counts)
+    ordered = by_group_and_score(proposals.video, proposals.scores, ties)
+    ranks = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
     keep = ranks < kept[proposals.video[ordered]]
     ordered, ranks = ordered[keep], ranks[keep]
     found_at = _first_hits(proposals, ordered, ranks, truth, thresholds)
@@ -92,13 +95,6 @@ def average_recall(
     recall = [(first[:, np.newaxis] < taken[truth.video]).mean(axis=0) for first in found_at]
     per_video = shares * (float(kept.sum()) / videos)
     return RecallCurve(tuple(thresholds), per_video, np.stack(recall))
-
-
-def _ranked_in_video(proposals: Predictions, counts: Indices) -> tuple[Indices, Indices]:
-    """Order proposals by video and falling score, and number them within their video from 0."""
-    rows = np.arange(len(proposals.video))
-    ordered = np.lexsort((-proposals.scores, proposals.video))
-    return ordered, rows - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _first_hits(

@@ -11,6 +11,7 @@ from tsnd_client.evaluation.average_precision import average_precision
 from tsnd_client.evaluation.average_recall import RecallCurve, average_recall
 from tsnd_client.evaluation.columns import GroundTruth
 from tsnd_client.evaluation.indexing import LeftOut, index_detections
+from tsnd_client.evaluation.ordering import Ties
 from tsnd_client.evaluation.protocols import Protocol
 
 
@@ -64,17 +65,18 @@ def evaluate(
     truth: GroundTruth,
     protocol: Protocol,
     *,
+    ties: Ties = Ties.ORIGINAL,
     skip_unknown_labels: bool = False,
 ) -> Evaluation:
     """Compute mAP and AR@AN of detections.
 
-    Detections of the highest score come first; of equal scores that which is given first.
     Without detections every number is 0.
 
     Args:
         detections: In the unit of the truth; of whole videos.
         truth: The ground truth; only its videos are judged.
         protocol: One of `PROTOCOLS`.
+        ties: Which of equal scores, and of equal overlaps, comes first.
         skip_unknown_labels: Leave out detections of classes that the truth does not have.
 
     Raises:
@@ -87,7 +89,7 @@ def evaluate(
     return Evaluation(
         protocol=protocol,
         labels=truth.labels,
-        precision=average_precision(predictions, truth, protocol.thresholds),
+        precision=average_precision(predictions, truth, protocol.thresholds, ties=ties),
         instances=np.bincount(truth.label, minlength=classes),
         detections=np.bincount(predictions.label, minlength=classes),
         videos=len(truth.videos),

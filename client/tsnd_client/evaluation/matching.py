@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from tsnd_client.evaluation.columns import Indices
-from tsnd_client.evaluation.overlap import Overlaps
+from tsnd_client.evaluation.columns import Indices, Spans
+from tsnd_client.evaluation.overlap import Overlaps, temporal_iou
 
 
 def true_positives(
@@ -49,11 +49,43 @@ def true_positives(
     return matched
 
 
-def by_preference(rows: Indices, instances: Indices, tiou: npt.NDArray[np.float64]) -> Overlaps:
-    """Order pairs by row, and those of a row by falling overlap.
+def by_preference(overlaps: Overlaps) -> Overlaps:
+    """Order pairs by row, and those of a row by falling overlap, ties by instance."""
+    order = np.lexsort((overlaps.instance, -overlaps.tiou, overlaps.row))
+    return Overlaps(overlaps.row[order], overlaps.instance[order], overlaps.tiou[order])
 
-    Of equal overlaps the earlier instance comes first. The original leaves these to an unstable
-    sort, whose outcome differs between CPUs.
+
+def with_original_ties(
+    preferences: Overlaps,
+    row_groups: Indices,
+    row_spans: Spans,
+    instance_groups: Indices,
+    instance_spans: Spans,
+) -> Overlaps:
+    """Reorder equal overlaps of a row as the original's sort does (see `Ties.ORIGINAL`).
+
+    Its outcome depends on the whole array that is sorted, so the row's overlaps with all
+    instances of its group are sorted once more. There are few such rows: those whose detection
+    contains several instances of one length.
+
+    Args:
+        preferences: Pairs by preference.
+        row_groups: int64 [N].
+        row_spans: float64 [N, 2].
+        instance_groups: int64 [G].
+        instance_spans: float64 [G, 2].
     """
-    order = np.lexsort((instances, -tiou, rows))
-    return Overlaps(rows[order], instances[order], tiou[order])
+    rows, tiou = preferences.row, preferences.tiou
+    is_tie = (rows[1:] == rows[:-1]) & (tiou[1:] == tiou[:-1])
+    tied = np.unique(rows[1:][is_tie])
+    first, past_last = np.searchsorted(rows, tied, "left"), np.searchsorted(rows, tied, "right")
+    by_group = np.argsort(instance_groups, kind="stable")
+    group_start = np.searchsorted(instance_groups[by_group], row_groups[tied], "left")
+    group_stop = np.searchsorted(instance_groups[by_group], row_groups[tied], "right")
+    instances = preferences.instance.copy()
+    for place, row in enumerate(tied):
+        members = by_group[group_start[place] : group_stop[place]]
+        falling = np.argsort(temporal_iou(row_spans[row], instance_spans[members]))[::-1]
+        count = past_last[place] - first[place]
+        instances[first[place] : past_last[place]] = members[falling[:count]]
+    return Overlaps(rows, instances, tiou)

@@ -1,6 +1,6 @@
 """Which spans of the same group overlap, and by how much."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ def temporal_iou(spans: Spans, instances: Spans) -> npt.NDArray[np.float64]:
 
     Args:
         spans: [..., 2], start and end.
-        instances: Of the same shape.
+        instances: [..., 2] of a shape that goes with it.
 
     Returns:
         [...], from 0 to 1; 0 where both spans are empty.
@@ -45,8 +45,9 @@ def temporal_iou(spans: Spans, instances: Spans) -> npt.NDArray[np.float64]:
     intersection = np.maximum(ends - starts, 0.0)
     lengths = (instances[..., 1] - instances[..., 0]) + (spans[..., 1] - spans[..., 0])
     union = lengths - intersection
-    empty: npt.NDArray[np.float64] = np.zeros_like(union)
-    return np.divide(intersection, union, out=empty, where=union > 0)
+    tiou: npt.NDArray[np.float64] = np.zeros_like(union)
+    np.divide(intersection, union, out=tiou, where=union > 0)
+    return tiou
 
 
 def overlaps(
@@ -84,6 +85,17 @@ def overlaps(
         yield Overlaps(pair_rows[keep], instances[keep], tiou[keep])
 
 
+def join(blocks: Iterable[Overlaps]) -> Overlaps:
+    """Join the blocks of `overlaps` to one."""
+    nothing = Overlaps(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    all_blocks = list(blocks) or [nothing]
+    return Overlaps(
+        np.concatenate([block.row for block in all_blocks]),
+        np.concatenate([block.instance for block in all_blocks]),
+        np.concatenate([block.tiou for block in all_blocks]),
+    )
+
+
 def _blocks(counts: Indices) -> Iterator[slice]:
     """Cut rows into runs that have at most _PAIRS_AT_ONCE pairs, or a single row."""
     ends = np.cumsum(counts)
@@ -99,4 +111,5 @@ def _blocks(counts: Indices) -> Iterator[slice]:
 def _ranges(starts: Indices, counts: Indices) -> Indices:
     """Join arange(start, start + count) of each row: ([5, 0], [2, 3]) gives 5 6 0 1 2."""
     before = np.cumsum(counts) - counts
-    return np.arange(counts.sum()) + np.repeat(starts - before, counts)
+    places: Indices = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+    return places

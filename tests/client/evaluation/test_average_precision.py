@@ -8,6 +8,7 @@ from tests.client.evaluation.builders import found, truth_of
 from tsnd_client.evaluation import (
     GroundTruth,
     Predictions,
+    Ties,
     Unit,
     average_precision,
     index_detections,
@@ -18,8 +19,9 @@ from tsnd_client.evaluation.overlap import temporal_iou
 SWIM = ("pool", "swim", 10.0, 20.0)
 
 
-def ap(detections, truth, *thresholds):
-    return average_precision(index_detections(detections, truth)[0], truth, thresholds or (0.5,))
+def ap(detections, truth, *thresholds, **options):
+    predictions, _ = index_detections(detections, truth)
+    return average_precision(predictions, truth, thresholds or (0.5,), **options)
 
 
 def test_the_overlap_is_the_intersection_over_the_union():
@@ -69,12 +71,12 @@ def test_a_class_without_instances_has_no_precision_and_one_without_detections_h
     )
 
 
-def test_of_equal_scores_the_detection_given_first_comes_first():
+def test_of_equal_scores_the_detection_given_first_comes_first_where_asked_for():
     truth = truth_of(SWIM)
     right, wrong = ("pool", "swim", 10.0, 20.0, 0.5), ("pool", "swim", 50.0, 60.0, 0.5)
 
-    assert ap(found(right, wrong), truth).tolist() == [[1.0]]
-    assert ap(found(wrong, right), truth).tolist() == [[0.5]]
+    assert ap(found(right, wrong), truth, ties=Ties.FIRST).tolist() == [[1.0]]
+    assert ap(found(wrong, right), truth, ties=Ties.FIRST).tolist() == [[0.5]]
 
 
 @st.composite
@@ -91,25 +93,28 @@ def evaluations(draw):
     found_rows = draw(st.lists(rows, max_size=24))
     scores = draw(st.lists(st.integers(0, 9), min_size=len(found_rows), max_size=len(found_rows)))
 
-    def columns(table):
-        array = np.array(table, np.int64).reshape(-1, 4)
-        spans = np.stack([array[:, 2], array[:, 2] + array[:, 3]], axis=1).astype(np.float64)
-        return array[:, 0], array[:, 1], spans
-
-    truth = GroundTruth(("a", "b"), ("x", "y"), *columns(truth_rows), Unit.SECONDS)
-    return Predictions(*columns(found_rows), np.array(scores, np.float64)), truth
+    videos, truth_labels, spans = _columns(truth_rows)
+    truth = GroundTruth(("a", "b"), ("x", "y"), videos, truth_labels, spans, Unit.SECONDS)
+    videos, found_labels, spans = _columns(found_rows)
+    return Predictions(videos, found_labels, spans, np.array(scores, np.float64)), truth
 
 
-@given(evaluations())
-def test_all_at_once_gives_what_one_after_the_other_gives(evaluation):
+def _columns(table):
+    array = np.array(table, np.int64).reshape(-1, 4)
+    spans = np.stack([array[:, 2], array[:, 2] + array[:, 3]], axis=1).astype(np.float64)
+    return array[:, 0], array[:, 1], spans
+
+
+@pytest.mark.parametrize("ties", Ties)
+@given(evaluation=evaluations())
+def test_all_at_once_gives_what_one_after_the_other_gives(evaluation, ties):
     predictions, truth = evaluation
     thresholds = (0.1, 0.3, 0.5, 0.75, 1.0)
 
-    expected = average_precision_by_loop(predictions, truth, thresholds)
+    expected = average_precision_by_loop(predictions, truth, thresholds, ties)
 
-    np.testing.assert_allclose(
-        average_precision(predictions, truth, thresholds), expected, rtol=0, atol=1e-12
-    )
+    found_at_once = average_precision(predictions, truth, thresholds, ties=ties)
+    np.testing.assert_allclose(found_at_once, expected, rtol=0, atol=1e-12)
 
 
 @given(evaluation=evaluations(), pairs_at_once=st.integers(1, 40))

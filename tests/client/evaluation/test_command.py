@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tsnd_client.cli import main
-from tsnd_client.commands.evaluate_detection import Dataset, ResultsUnit
-from tsnd_client.evaluation import PROTOCOLS, Unit
+from tsnd_client.commands.evaluate_detection import Dataset, ResultsUnit, TieBreak
+from tsnd_client.evaluation import PROTOCOLS, Ties, Unit
 
 
 @pytest.fixture
@@ -139,6 +139,7 @@ def test_a_label_cannot_move_the_cursor_of_a_terminal(files, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_the_command_offers_every_protocol_and_unit():
+def test_the_command_offers_every_protocol_unit_and_order_of_ties():
     assert [dataset.value for dataset in Dataset] == list(PROTOCOLS)
     assert [unit.value for unit in ResultsUnit] == [unit.value for unit in Unit]
+    assert [ties.value for ties in TieBreak] == [ties.value for ties in Ties]
