@@ -20,6 +20,7 @@ from tsnd_client.commands.flow import flow
 from tsnd_client.commands.evaluate_detection import evaluate_detection
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
+from tsnd_client.commands.report_detection import report_detection
 from tsnd_client.commands.score import score
 from tsnd_client.errors import ClientError, InputError
 
@@ -34,6 +35,7 @@ app.command()(extract)
 app.command()(evaluate)
 app.command()(bench)
 app.command()(evaluate_detection)
+app.command()(report_detection)
 
 
 def _print_version(is_asked: bool) -> None:

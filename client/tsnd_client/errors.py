@@ -8,6 +8,7 @@ ClientError
 │   ├── MissingExtra       a package of the extra tsnd[video] is not installed
 │   ├── ModelNotFound      the daemon does not serve that model
 │   ├── OutputError        a results file that cannot be written
+│   ├── ReportError        a report that cannot be made or written
 │   └── VideoError         a file that gives no frames
 ├── BadReply             the daemon broke the contract
 ├── CallFailed           the daemon ended a call with a status
@@ -53,6 +54,10 @@ class MissingExtra(InputError, ImportError):
 
 class OutputError(InputError):
     """A results file of unknown format, or in a place that cannot be written."""
+
+
+class ReportError(InputError):
+    """A report of values that cannot be shown, or in a place that cannot be written."""
 
 
 class VideoError(InputError):

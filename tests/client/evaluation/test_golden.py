@@ -45,10 +45,10 @@ def test_every_average_precision_is_the_originals(case):
     assert result.protocol.thresholds == tuple(expected["iou"])
     assert result.instances.tolist() == expected["gt_per_class"]
     assert result.detections.tolist() == expected["detections_per_class"]
-    close = {"rtol": 0, "atol": PRECISION_TOLERANCE}
-    np.testing.assert_allclose(result.precision, expected["ap_per_class"], **close)
-    np.testing.assert_allclose(result.mean_precision, expected["mAP"], **close)
-    assert result.average_map == pytest.approx(expected["average_mAP"], abs=PRECISION_TOLERANCE)
+    tolerance = PRECISION_TOLERANCE
+    np.testing.assert_allclose(result.precision, expected["ap_per_class"], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(result.mean_precision, expected["mAP"], rtol=0, atol=tolerance)
+    assert result.average_map == pytest.approx(expected["average_mAP"], abs=tolerance)
 
 
 @needs_golden
@@ -113,7 +113,6 @@ def test_average_recall_is_the_originals(proposals, end):
     # Four of the videos have equal scores: one hit more or less in each.
     tolerance = 1e-12 if SORTS_AS_THERE else 4 / len(truth.video)
     key = f"{proposals}_ar_an{end}"
-    close = {"rtol": 0, "atol": tolerance}
     np.testing.assert_allclose(curve.proposals_per_video, outputs[f"{key}_nr"], rtol=1e-12)
-    np.testing.assert_allclose(curve.recall, outputs[f"{key}_recall"], **close)
-    np.testing.assert_allclose(curve.average, outputs[f"{key}_avg"], **close)
+    np.testing.assert_allclose(curve.recall, outputs[f"{key}_recall"], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(curve.average, outputs[f"{key}_avg"], rtol=0, atol=tolerance)
