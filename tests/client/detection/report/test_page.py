@@ -24,7 +24,7 @@ class Reader(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags = [("before", {})]
+        self.tags: list[tuple[str, dict[str, str | None]]] = [("before", {})]
         self.text = ""
         self.feed(html)
 
