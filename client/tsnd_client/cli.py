@@ -15,9 +15,9 @@ import typer
 from tsnd_client.commands.bench import bench
 from tsnd_client.commands.classify import classify
 from tsnd_client.commands.evaluate import evaluate
+from tsnd_client.commands.evaluate_detection import evaluate_detection
 from tsnd_client.commands.extract import extract
 from tsnd_client.commands.flow import flow
-from tsnd_client.commands.evaluate_detection import evaluate_detection
 from tsnd_client.commands.health import health
 from tsnd_client.commands.models import models
 from tsnd_client.commands.report_detection import report_detection

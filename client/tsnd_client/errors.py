@@ -40,6 +40,8 @@ class InputError(ClientError):
 
 class CredentialsError(InputError):
     """A certificate or token that cannot be read, or would be sent for all to read."""
+
+
 class EvaluationError(InputError):
     """Detections, annotations or their files that cannot be evaluated."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tsnd_client.atomic import replacing
 from tsnd_client.errors import MissingExtra, OutputError
 from tsnd_client.evaluation.evaluate import Evaluation
 
@@ -50,17 +51,13 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     _draw_precision(left, evaluation)
     _draw_recall(middle, evaluation)
     _draw_classes(right, evaluation)
-    partial = path.with_name(f".{path.name}.partial")
+    metadata = {"Date": None} if path.suffix == ".svg" else {}
     try:
         # Without a fixed salt and date two plots of the same numbers would differ.
-        with mpl.rc_context({"svg.hashsalt": "tsnd"}):
-            metadata = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(partial, dpi=120, format=path.suffix[1:], metadata=metadata)
-        partial.replace(path)
+        with mpl.rc_context({"svg.hashsalt": "tsnd"}), replacing(path) as file:
+            figure.savefig(file, dpi=120, format=path.suffix[1:], metadata=metadata)
     except OSError as err:
         raise OutputError(f"cannot write {path}: {err.strerror}.") from err
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # Axes have types where Matplotlib is installed, and none where it is not.

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from tsnd_client.atomic import replacing
 from tsnd_client.detection.report.layout import clock
 from tsnd_client.detection.report.timeline import COLORS, draw_timeline
 from tsnd_client.detection.report.values import EmbeddedVideo, LinkedVideo, Report
@@ -44,14 +45,12 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         ReportError: It could not be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    page = render(report).encode("utf-8", "replace")
     try:
-        partial.write_text(render(report), encoding="utf-8", errors="replace")
-        partial.replace(path)
+        with replacing(path) as file:
+            file.write(page)
     except OSError as err:
         raise ReportError(f"cannot write {path}: {err.strerror}.") from err
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _summary(report: Report) -> str:

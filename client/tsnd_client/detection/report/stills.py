@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
-from tsnd_client.errors import ReportError
-from tsnd_client.video import Frame, probe, read_frames, resize_bgr
+from tsnd_client.errors import VideoError
+from tsnd_client.images import encode_jpeg, resize_bgr
+from tsnd_client.sources.base import Frame
+from tsnd_client.sources.video_file import VideoFile, probe
 
 _WIDTH = 240
-_JPEG_QUALITY = 80
+_USUAL_FRAMES_PER_S = 25.0  # where the file does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +41,19 @@ def read_stills(video: Path, times_s: Sequence[float]) -> Stills:
     jpegs = [b""] * len(order)
     taken = 0
     shown: Frame | None = None
-    for frame in read_frames(video):
+    for frame in VideoFile(video).frames():
         while shown and taken < len(order) and times_s[order[taken]] < frame.time_s:
             jpegs[order[taken]] = _to_jpeg(shown)
             taken += 1
         shown = frame
     if shown is None:
-        raise ReportError(f"{video} has no frame.")
+        raise VideoError(f"{video} has no frame.")
     for place in order[taken:]:
         jpegs[place] = _to_jpeg(shown)
-    frames_per_s = probe(video).frames_per_s or 25.0
+    frames_per_s = probe(video).frames_per_s or _USUAL_FRAMES_PER_S
     return Stills(shown.time_s + 1 / frames_per_s, tuple(jpegs))
 
 
 def _to_jpeg(frame: Frame) -> bytes:
     height, width = frame.bgr.shape[:2]
-    small = resize_bgr(frame.bgr, _WIDTH, max(1, round(_WIDTH * height / width)))
-    done, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
-        raise ReportError(f"frame {frame.index} cannot be encoded as JPEG.")
-    return jpeg.tobytes()
+    return encode_jpeg(resize_bgr(frame.bgr, _WIDTH, max(1, round(_WIDTH * height / width))))
