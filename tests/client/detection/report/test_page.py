@@ -39,7 +39,8 @@ class Reader(HTMLParser):
         return [
             attributes
             for tag, attributes in self.tags
-            if tag == name and (css_class is None or css_class in attributes["class"].split())
+            if tag == name
+            and (css_class is None or css_class in (attributes.get("class") or "").split())
         ]
 
 
