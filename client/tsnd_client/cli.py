@@ -15,11 +15,13 @@ import typer
 from tsnd_client.commands.bench import bench
 from tsnd_client.commands.classify import classify
 from tsnd_client.commands.evaluate import evaluate
+from tsnd_client.commands.evaluate_detection import evaluate_detection
 from tsnd_client.commands.extract import extract
 from tsnd_client.commands.flow import flow
 from tsnd_client.commands.health import health
 from tsnd_client.commands.live import live
 from tsnd_client.commands.models import models
+from tsnd_client.commands.report_detection import report_detection
 from tsnd_client.commands.score import score
 from tsnd_client.commands.top import top
 from tsnd_client.errors import ClientError, InputError
@@ -36,6 +38,8 @@ app.command()(extract)
 app.command()(evaluate)
 app.command()(bench)
 app.command()(top)
+app.command()(evaluate_detection)
+app.command()(report_detection)
 
 
 def _print_version(is_asked: bool) -> None:
