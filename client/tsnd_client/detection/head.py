@@ -36,7 +36,8 @@ class RegressionStatistics:
     def restore(self, normalised: Floats) -> Floats:
         """Undo the normalisation of [..., 2], location and duration."""
         std = np.array([self.std_location, self.std_duration])
-        return normalised * std + np.array([self.mean_location, self.mean_duration])
+        restored: Floats = normalised * std + np.array([self.mean_location, self.mean_duration])
+        return restored
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ three stages: starting, course and ending. Each level of a stage cuts it into eq
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -39,7 +40,7 @@ class Pyramid:
 
     @classmethod
     def of(cls, *stages: int | tuple[int, ...] | list[int]) -> Self:
-        """Build one as SSN's configuration writes it, of(1, (1, 2), 1).
+        """Build one of stages as SSN's configuration lists them: 1, (1, 2), 1.
 
         Raises:
             DetectionError: These are not three stages, or a level has no parts.
@@ -129,7 +130,4 @@ def _cut_level(
     # they may leave out a tick at a third, even the last one.
     step = (low + (high - low) / level) - low
     edges = [(low + index * step).astype(np.int64) for index in range(level + 1)]
-    return [
-        Part(first, last, np.where(last > first, weight, 0))
-        for first, last in zip(edges, edges[1:], strict=False)
-    ]
+    return [Part(first, last, np.where(last > first, weight, 0)) for first, last in pairwise(edges)]

@@ -59,10 +59,12 @@ class ProposalScores:
     @property
     def classes(self) -> int:
         """K, without the background."""
-        return self.completeness.shape[1]
+        return int(self.completeness.shape[1])
 
 
-def fuse(streams: Sequence[ProposalScores], weights: Sequence[float] | None = None) -> ProposalScores:
+def fuse(
+    streams: Sequence[ProposalScores], weights: Sequence[float] | None = None
+) -> ProposalScores:
     """Average the scores of several modalities for the same proposals.
 
     Args:

@@ -1,5 +1,6 @@
 """From scores of proposals to detections: combine, filter, suppress, regress, in that order."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class Selection:
         Raises:
             DetectionError: There are fewer labels than classes, or the video does not last.
         """
-        if not (np.isfinite(duration_s) and duration_s > 0):
+        if not (math.isfinite(duration_s) and duration_s > 0):
             raise DetectionError(f"{video_id} lasts {duration_s} s, expected more than 0.")
         if len(self) and self.classes.max() >= len(labels):
             raise DetectionError(
@@ -163,9 +164,7 @@ def _filter(combined: Floats, settings: SsnSettings, chosen: Indices | None) -> 
 def _regress(
     scores: ProposalScores, settings: SsnSettings, combined: Floats, stay: list[Indices]
 ) -> Selection:
-    kept = [
-        suppress_sorted(scores.relative, order, settings.nms_threshold, 0.0) for order in stay
-    ]
+    kept = [suppress_sorted(scores.relative, order, settings.nms_threshold, 0.0) for order in stay]
     classes = np.repeat(np.arange(len(kept)), [len(one) for one in kept])
     proposals = np.concatenate(kept)
     relative = scores.relative[proposals]
@@ -178,4 +177,5 @@ def _move(relative: Floats, regression: Floats) -> Floats:
     centres, lengths = relative.mean(axis=1), relative[:, 1] - relative[:, 0]
     centres = centres + lengths * regression[:, 0]
     halves = lengths * np.exp(regression[:, 1]) / 2
-    return np.clip(np.stack([centres - halves, centres + halves], axis=1), 0, 1)
+    moved: Floats = np.clip(np.stack([centres - halves, centres + halves], axis=1), 0, 1)
+    return moved

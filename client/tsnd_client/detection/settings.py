@@ -74,11 +74,8 @@ class SsnSettings:
             )
 
 
-
 THUMOS14 = SsnSettings(classes=20)
-ACTIVITYNET12 = SsnSettings(
-    classes=100, top_k=60, nms_threshold=0.6, softmax_before_filter=False
-)
+ACTIVITYNET12 = SsnSettings(classes=100, top_k=60, nms_threshold=0.6, softmax_before_filter=False)
 
 _DATA_SETS = {"thumos14": THUMOS14, "activitynet1.2": ACTIVITYNET12}
 
