@@ -50,7 +50,7 @@ def main() -> int:
     every_pair = SsnSettings(classes=HEAD.classes, top_k=None)
     actionness = random_actionness(rng)
     print(machine_line("numpy"))
-    print(f"{FRAMES} frames, {PROPOSALS} proposals, {HEAD.classes} classes; CPU ms, {rounds} rounds")
+    print(f"{FRAMES} frames, {PROPOSALS} proposals, {HEAD.classes} classes; CPU ms, {rounds} times")
     print(f"{'':44}median     p90     max")
     report("pooling", lambda: pool_proposals(outputs, relative, HEAD), rounds)
     report("scoring, NMS, regression; top 2,000", lambda: select(pooled, THUMOS14), rounds)

@@ -48,7 +48,7 @@ class OnlineSettings:
     def __post_init__(self) -> None:
         if min(self.hop_frames, self.refresh_frames) < 1 or self.context_frames < 0:
             raise DetectionError(
-                f"hop_frames and refresh_frames must be at least 1 and context_frames 0, got {self}."
+                f"hop_frames and refresh_frames must be above 0, context_frames 0 or more: {self}."
             )
         if self.context_frames + self.hop_frames > self.window_frames:
             raise DetectionError(

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ def test_a_tick_of_20_classes_and_3_parts_has_201_numbers():
 
 def test_stages_are_pooled_apart_and_cut_extensions_weigh_less():
     # Columns: background, activity, completeness of starting, course, ending.
-    outputs = [[0, tick, 100 * (tick + 1), 10 * tick, tick] for tick in range(8)]
+    outputs = np.array([[0, tick, 100 * (tick + 1), 10 * tick, tick] for tick in range(8)])
 
     # Ticks 1 to 5 of 8; two more before, of which one is in the video, and two after.
     scores = pool_proposals(outputs, [[1 / 8, 5 / 8]], PLAIN)
@@ -36,7 +38,7 @@ def test_stages_are_pooled_apart_and_cut_extensions_weigh_less():
 
 
 def test_a_proposal_of_the_whole_video_has_no_extensions():
-    outputs = [[0, tick, 1e3, tick, 1e3] for tick in range(4)]
+    outputs = np.array([[0, tick, 1e3, tick, 1e3] for tick in range(4)])
 
     assert pool_proposals(outputs, [[0, 1]], PLAIN).completeness.tolist() == [[1.5]]
 
@@ -122,7 +124,7 @@ def walk(outputs, span, head):
         first, last = ticks[stage], max(ticks[stage] + 1, ticks[stage + 1])
         for level in levels:
             edges = np.arange(first, last + 1e-5, (last - first) / level).astype(int)
-            for begin, end in zip(edges, edges[1:], strict=False):
+            for begin, end in pairwise(edges):
                 rows = outputs[begin:end]
                 if len(rows):
                     sums[:2] += rows[:, head.completeness_columns(part)].mean(0) * weights[stage]
@@ -132,7 +134,7 @@ def walk(outputs, span, head):
 
 
 def test_proposals_that_do_not_last_or_begin_after_the_end_are_left_out():
-    spans = [[50, 60], [5, 5], [9, 3], [100, 120], [90, 200], [-4, 10], [0, 0.9]]
+    spans = np.array([[50, 60], [5, 5], [9, 3], [100, 120], [90, 200], [-4, 10], [0, 0.9]])
 
     assert usable_proposals(spans, 100).tolist() == [[50, 60], [90, 100]]
 
