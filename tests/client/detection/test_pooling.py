@@ -44,7 +44,7 @@ def test_a_proposal_of_the_whole_video_has_no_extensions():
 
 
 def test_a_video_of_one_tick_can_be_pooled():
-    scores = pool_proposals([[5, 6, 1, 2, 4]], [[0.4, 0.6], [0, 1]], PLAIN)
+    scores = pool_proposals([[5, 6, 1, 2, 4]], [(0.4, 0.6), (0.0, 1.0)], PLAIN)
 
     assert scores.activity.tolist() == [[5, 6], [5, 6]]
     # Of the first, starting and course are that tick; ending would begin there too.
