@@ -96,7 +96,7 @@ def select(
         The detections; none where there is no proposal.
 
     Raises:
-        DetectionError: Numbers of classes differ.
+        DetectionError: Numbers of classes differ, or a score is too large to compute with.
     """
     if scores.classes != settings.classes:
         raise DetectionError(
@@ -144,7 +144,13 @@ def _combine(scores: ProposalScores, settings: SsnSettings, *, by_classifier: bo
         activity = softmax(scores.activity)[:, 1:]
     else:
         activity = softmax(classes)
-    combined: Floats = activity * np.exp(scores.completeness)
+    with np.errstate(over="ignore"):
+        combined: Floats = activity * np.exp(scores.completeness)
+    if not np.isfinite(combined).all():
+        raise DetectionError(
+            f"completeness scores of up to {scores.completeness.max():g} are too large for exp. "
+            "Are these the outputs of SSN's head?"
+        )
     return combined
 
 
@@ -176,6 +182,7 @@ def _regress(
 def _move(relative: Floats, regression: Floats) -> Floats:
     centres, lengths = relative.mean(axis=1), relative[:, 1] - relative[:, 0]
     centres = centres + lengths * regression[:, 0]
-    halves = lengths * np.exp(regression[:, 1]) / 2
+    with np.errstate(over="ignore"):  # an infinite length is clipped to the video's
+        halves = lengths * np.exp(regression[:, 1]) / 2
     moved: Floats = np.clip(np.stack([centres - halves, centres + halves], axis=1), 0, 1)
     return moved

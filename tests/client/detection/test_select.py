@@ -102,6 +102,19 @@ def test_without_regression_proposals_stay_where_they_are():
     assert found.relative.tolist() == [[0.2, 0.6]] * 2
 
 
+def test_a_length_beyond_all_bounds_is_the_whole_video():
+    regression = np.array([[[0.0, 1e4], [0.0, -1e4]]])
+
+    found = select(scores([[0.2, 0.6]], regression=regression), TWO)
+
+    np.testing.assert_allclose(found.relative, [[0.0, 1.0], [0.4, 0.4]])
+
+
+def test_scores_too_large_to_compute_with_are_refused():
+    with pytest.raises(DetectionError, match="up to 1000 are too large for exp"):
+        select(scores([[0, 1]], completeness=[[1e3, 0]]), TWO)
+
+
 def test_no_proposals_give_no_detections():
     found = select(scores(np.empty((0, 2))), TWO)
 
