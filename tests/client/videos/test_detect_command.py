@@ -57,8 +57,8 @@ def repository(tmp_path_factory):
 def tsn(repository, capsys):
     """Run `tsn`: the exit status, what was printed, and what was complained."""
 
-    async def start(*arguments):
-        async with running_daemon(repository, backend="onnxruntime") as daemon:
+    async def start(*arguments, **settings):
+        async with running_daemon(repository, backend="onnxruntime", **settings) as daemon:
             words = [*map(str, arguments), "--target", daemon.endpoints.grpc]
             status = await asyncio.to_thread(main, words)
         return status, *capsys.readouterr()
@@ -152,6 +152,25 @@ async def test_without_actionness_proposals_are_sliding_windows(tsn, clip, extra
         ]
     assert written == rows(expected)
     assert written
+
+
+async def test_a_pair_gives_both_modalities_of_actionness(tsn, clip, extract, tmp_path):
+    path, out = clip(FRAMES, folder=tmp_path / "videos"), tmp_path / "found.json"
+
+    status, _, complaints = await tsn(
+        "detect", path, "--config", "thumos14", "--rgb", "both", "--no-regression",
+        "--actionness", "both", "--actionness-head", "action", "--out", out,
+        pairs={"both": "ssn_rgb+ssn_flow"},
+    )  # fmt: skip
+
+    assert (status, complaints) == (0, "")
+    ssn = await extract(path.parent, "ssn", 6)
+    action = await extract(path.parent, "action", 5)
+    plain = Detector(replace(THUMOS14, use_regression=False), (Head(20),))
+    proposals = plain.propose([action["rgb_action"], action["flow_action"]], FRAMES - 1)
+    found = plain.detect([ssn["rgb_ssn"]], proposals, FRAMES - 1)
+    expected = rows(found.to_detections("clip", (FRAMES - 1) / 25, THUMOS14_LABELS))
+    assert rows_of(out, "clip") == expected
 
 
 async def test_a_video_that_fails_leaves_the_others_their_detections(tsn, clip, tmp_path):
