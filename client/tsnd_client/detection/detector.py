@@ -10,7 +10,7 @@ from tsnd_client.detection.actionness import merge_actionness
 from tsnd_client.detection.head import Head
 from tsnd_client.detection.pooling import pool_proposals
 from tsnd_client.detection.proposals import relative_proposals
-from tsnd_client.detection.scores import fuse
+from tsnd_client.detection.scores import fuse, normalised_weights
 from tsnd_client.detection.select import Selection, select
 from tsnd_client.detection.settings import SsnSettings
 from tsnd_client.detection.tag import TagSettings, propose
@@ -29,7 +29,8 @@ class Detector:
         actionness_weights: Of the modalities of actionness, not normalised; None is 1 for all.
 
     Raises:
-        DetectionError: There is no head, or one is for other classes or parts than the settings.
+        DetectionError: There is no head, or one is for other classes or parts than the settings;
+            or the weights do not fit.
     """
 
     settings: SsnSettings
@@ -41,6 +42,7 @@ class Detector:
     def __post_init__(self) -> None:
         if not self.heads:
             raise DetectionError("a detector needs the head of at least one modality, got none.")
+        normalised_weights(self.weights, len(self.heads))  # raises where they do not fit
         for head in self.heads:
             if (head.classes, head.pyramid) != (self.settings.classes, self.settings.pyramid):
                 raise DetectionError(

@@ -248,6 +248,8 @@ def test_a_video_that_cannot_be_described_is_refused(labels, frames_per_s, messa
 def test_a_detector_s_heads_and_settings_must_fit():
     with pytest.raises(DetectionError, match="at least one modality"):
         Detector(SsnSettings(classes=2), ())
+    with pytest.raises(DetectionError, match="weights"):
+        Detector(SsnSettings(classes=2), (Head(2), Head(2)), weights=(0, 0))
     with pytest.raises(DetectionError, match="a head has 3 classes"):
         Detector(SsnSettings(classes=2), (Head(3),))
     with pytest.raises(DetectionError, match="outputs of 1 modalities, expected 2"):

@@ -209,6 +209,7 @@ async def test_a_video_that_is_too_short_for_flow_is_told(tsn, clip, statistics,
         (("--config", "thumos14", "--no-regression", "--head", "no"), "has no output 'no'"),
         (("--config", "thumos14", "--no-regression", "--head", "action"), "numbers, expected 201"),
         (("--config", "thumos14", "--regression", "no.json"), "no.json cannot be read"),
+        (("--config", "thumos14", "--no-regression", "--weights", 0, 0), "none below 0"),
         (
             ("--config", "thumos14", "--no-regression", "--actionness", "ssn_rgb",
              "--actionness-head", "none"),
