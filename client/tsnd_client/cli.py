@@ -14,6 +14,7 @@ import typer
 
 from tsnd_client.commands.bench import bench
 from tsnd_client.commands.classify import classify
+from tsnd_client.commands.detect import detect
 from tsnd_client.commands.evaluate import evaluate
 from tsnd_client.commands.evaluate_detection import evaluate_detection
 from tsnd_client.commands.extract import extract
@@ -35,6 +36,7 @@ app.command()(flow)
 app.command()(classify)
 app.command()(live)
 app.command()(extract)
+app.command()(detect)
 app.command()(evaluate)
 app.command()(bench)
 app.command()(top)

@@ -3,6 +3,7 @@
 ClientError
 ├── InputError           what was given cannot be used: change it, then try again
 │   ├── CredentialsError   a certificate or token that cannot be used, or sent safely
+│   ├── DetectionError     scores, proposals or settings that actions cannot be found with
 │   ├── EvaluationError    results or annotations that cannot be evaluated
 │   ├── FrameMismatch      pixels that the model does not take
 │   ├── MissingExtra       a package of the extra tsnd[video] is not installed
@@ -41,6 +42,10 @@ class InputError(ClientError):
 
 class CredentialsError(InputError):
     """A certificate or token that cannot be read, or would be sent for all to read."""
+
+
+class DetectionError(InputError):
+    """Scores, proposals or settings that actions cannot be found with."""
 
 
 class EvaluationError(InputError):
