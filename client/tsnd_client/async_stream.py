@@ -96,9 +96,13 @@ async def _pull(
     group_size: int,
 ) -> None:
     """Pull the input; slots for a whole group are held while it is pulled."""
+    task = asyncio.current_task()
     async with aclosing(requests):
         await _acquire(slots, group_size)
         async for request in requests:
+            if task is not None and task.cancelling():
+                # The requests hold a cancellation back, and nobody releases slots any more.
+                return
             sending.put(request)
             # As many as this one used; the last group may be a small one.
             await _acquire(slots, len(request.snippets))

@@ -475,6 +475,19 @@ def test_a_daemon_that_drains_while_snippets_are_sent_loses_no_answer(serve, rgb
     assert len(results) == 20
 
 
+@pytest.mark.parametrize("group_size", [None, 1, 2])
+def test_a_stream_that_ends_while_the_input_is_awaited_ends_at_once(serve, rgb_model, group_size):
+    def drain(requests, context):
+        context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
+
+    async def half_a_group():
+        yield snippet(0)
+        await asyncio.Event().wait()
+
+    with pytest.raises(DaemonUnavailable, match="draining"):
+        collect_async(serve(drain).target, rgb_model, half_a_group(), [], group_size=group_size)
+
+
 @both
 def test_a_draining_daemon_interrupts_the_stream_after_its_answers(serve, rgb_model, collect):
     def drain(requests, context):
