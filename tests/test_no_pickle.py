@@ -14,6 +14,8 @@ SOURCES = sorted(
 # multiprocessing and concurrent.futures.process pickle whatever crosses their pipes.
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 MODULES |= {"multiprocessing"}
+# Worker processes of `tsn flow`: pipes that nobody has but they and the process that began them.
+ALLOWED = {"client/tsnd_client/flow/workers.py": {"multiprocessing", "ProcessPoolExecutor"}}
 CALLS = {"eval", "exec", "ProcessPoolExecutor", "unsafe_load", "full_load"}
 
 
@@ -37,10 +39,12 @@ def findings(source):
 
 
 def test_no_source_of_ours_reads_what_could_run():
-    found = {str(path.relative_to(ROOT)): list(findings(path.read_text())) for path in SOURCES}
+    found = {
+        str(path.relative_to(ROOT)): set(findings(path.read_text("utf-8"))) for path in SOURCES
+    }
 
     assert len(SOURCES) > 100
-    assert {name: what for name, what in found.items() if what} == {}
+    assert {name: what for name, what in found.items() if what - ALLOWED.get(name, set())} == {}
 
 
 @pytest.mark.parametrize(
