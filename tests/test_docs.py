@@ -21,6 +21,8 @@ def test_the_layer_table_lists_exactly_the_registered_types():
 
 def test_documented_defaults_are_the_real_ones():
     def shown(default):
+        if default is None:
+            return "none"
         if isinstance(default, tuple | dict):
             return ",".join(map(str, default)) or "none"
         return f"{default:g}" if isinstance(default, float) else str(default)

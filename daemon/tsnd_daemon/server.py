@@ -45,6 +45,7 @@ from tsnd_daemon.serving.pool import ModelPool, PoolOptions
 from tsnd_daemon.serving.served_model import MakeExecutors, ServingOptions
 from tsnd_daemon.settings import Settings
 from tsnd_daemon.shared_memory import RegionOpener
+from tsnd_daemon.tracing import tracing
 
 _MIN_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_MESSAGE_BYTES = 2**31 - 1
@@ -133,7 +134,10 @@ class Server:
         _check_free(settings.host, settings.port, "port")
         _check_free(settings.metrics_host, settings.metrics_port, "metrics-port")
         metrics = Metrics(registry)
-        with _start_errors_alone():
+        traces = tracing(
+            metrics.stages, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio
+        )
+        with traces, _start_errors_alone():
             async with asyncio.TaskGroup() as tasks:
                 pool = ModelPool(self._pool_options(), metrics, tasks, on_lost=self._lose)
                 try:

@@ -323,6 +323,15 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="lines for people, or one JSON object a line for programs"
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://[^/]+$",
+        description="an OpenTelemetry collector that takes OTLP over gRPC, such as "
+        "http://127.0.0.1:4317; without it there are no traces",
+    )
+    trace_ratio: float = Field(
+        0.01, ge=0, le=1, description="part of the messages that are traced, 0 to 1"
+    )
 
     @field_validator("device", "preferred_batch_sizes", mode="before")
     @classmethod

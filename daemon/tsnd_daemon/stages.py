@@ -9,8 +9,9 @@ moments in common. Notes are made on the event loop and counted later, all toget
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,10 @@ class Run(NamedTuple):
     snippets: int
 
 
+OnRun = Callable[[tuple[str, str], Run, str], None]
+"""Takes a model's labels, a run, and the `traceparent` of its call."""
+
+
 def split(runs: Nanoseconds) -> Nanoseconds:
     """Return how long each stage took.
 
@@ -84,7 +89,12 @@ def split(runs: Nanoseconds) -> Nanoseconds:
 
 
 class StageHistograms(Collector):
-    """Two metrics: the duration of each stage, and of all together."""
+    """Two metrics: the duration of each stage, and of all together.
+
+    Attributes:
+        on_run: Called with a model's labels, each run, and the `traceparent` of its call; it
+            holds for the models that are looked up from then on.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register both.
@@ -92,12 +102,14 @@ class StageHistograms(Collector):
         Args:
             registry: Where they are scraped from.
         """
+        self.on_run: OnRun | None = None
         self._models: dict[tuple[str, str], ModelStages] = {}
         registry.register(self)
 
     def labels(self, model: str, version: str) -> "ModelStages":
         """Return where the snippets of a model are noted."""
-        return self._models.setdefault((model, version), ModelStages())
+        labels = (model, version)
+        return self._models.setdefault(labels, ModelStages(labels, self.on_run))
 
     def remove(self, model: str, version: str) -> None:
         """Forget a model."""
@@ -140,7 +152,8 @@ class StageHistograms(Collector):
 class ModelStages:
     """The stages of one model's snippets."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: tuple[str, str], on_run: "OnRun | None" = None) -> None:
+        self._labels, self._on_run = labels, on_run
         columns, bounds = len(STAGES) + 1, len(SECONDS)
         self._bounds = np.array(SECONDS)
         self._first = np.arange(columns) * (bounds + 1)
@@ -149,8 +162,15 @@ class ModelStages:
         self._uncounted: deque[Run] = deque()
         self._lock = threading.Lock()
 
-    def note(self, run: Run) -> None:
-        """Add snippets that have been answered."""
+    def note(self, run: Run, parent: str = "") -> None:
+        """Add snippets that have been answered.
+
+        Args:
+            run: The snippets.
+            parent: The `traceparent` that came with their call.
+        """
+        if self._on_run is not None:
+            self._on_run(self._labels, run, parent)
         self._uncounted.append(run)
         if len(self._uncounted) >= _MOST_UNCOUNTED:
             self._count()
@@ -173,7 +193,9 @@ class ModelStages:
                     runs.append(self._uncounted.popleft())
             if not runs:
                 return
-            table = np.array(runs, np.int64)
+            # Half of what np.array takes.
+            numbers = np.fromiter(chain.from_iterable(runs), np.int64, len(runs) * len(runs[0]))
+            table = numbers.reshape(len(runs), -1)
             whole = table[:, Run._fields.index("written")] - table[:, 0]
             seconds = np.column_stack((split(table), whole)) / 1e9
             counts = table[:, -1]

@@ -6,6 +6,9 @@ together: one note is for all of them.
 
 import time
 from dataclasses import dataclass
+from typing import Any
+
+from grpc import aio
 
 from tsnd_daemon.serving.served_model import ServedModel
 from tsnd_daemon.snippets import Execution
@@ -30,7 +33,13 @@ class _Together:
 class Answers:
     """The results of a message that is about to be written; used over and over."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: "aio.ServicerContext[Any, Any] | None" = None) -> None:
+        """Begin.
+
+        Args:
+            context: Of the call, which may be part of a client's trace.
+        """
+        self._parent = "" if context is None else _parent_of(context)
         self._taken = list[_Together]()
 
     def take(
@@ -65,5 +74,12 @@ class Answers:
                 each.received_ns, each.arrived_ns, each.begun_ns, each.ready_ns, each.decode_ns,
                 each.start_ns, each.end_ns, written_ns, each.count,
             )  # fmt: skip
-            each.stages.note(run)
+            each.stages.note(run, self._parent)
         self._taken.clear()
+
+
+def _parent_of(context: "aio.ServicerContext[Any, Any]") -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent" and isinstance(value, str):
+            return value
+    return ""

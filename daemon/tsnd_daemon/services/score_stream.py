@@ -113,7 +113,7 @@ class ScoreStream:
         self._max_in_flight = max_in_flight
         self._max_group_size = max_group_size
         self._unanswered: deque[_Item] = deque()
-        self._answers = Answers()
+        self._answers = Answers(context)
         self._in_flight = 0
         self._has_ended = False
         self._arrived = asyncio.Event()

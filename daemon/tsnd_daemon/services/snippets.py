@@ -89,7 +89,7 @@ class SnippetService(snippets_pb2_grpc.SnippetServiceServicer):
                 accepted.withdraw()
                 raise
             response = accepted.writer.response(accepted.snippet_id, scores)
-            answers = Answers()
+            answers = Answers(context)
             accepted.join(answers, scores.execution)
             answers.note_written()  # by gRPC, as soon as this returns
             return response

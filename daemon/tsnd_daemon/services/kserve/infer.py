@@ -76,9 +76,8 @@ class Accepted:
         mark_final(response, self.options)
         return response
 
-    def note_written(self) -> None:
+    def note_written(self, answers: Answers) -> None:
         """Note where the time of its snippets went, once the response is written."""
-        answers = Answers()
         for waiting in self.waiting:
             answers.take(
                 self.model,

@@ -14,6 +14,7 @@ from tsnd.kserve import inference_pb2_grpc
 from tsnd_daemon.errors import ModelNotFound, RegionRefused
 from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.security.callers import current_caller
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.deadlines import deadline_of
 from tsnd_daemon.services.errors_to_status import KSERVE_SERVICE
 from tsnd_daemon.services.kserve import metadata, unsupported
@@ -133,7 +134,7 @@ class KServeService(inference_pb2_grpc.GRPCInferenceServiceServicer):
                 request, stream=context.peer(), deadline_ns=deadline_of(context)
             )
             response = await accepted.response()
-            accepted.note_written()  # by gRPC, as soon as this returns
+            accepted.note_written(Answers(context))  # by gRPC, as soon as this returns
             return response
 
     # Reads and writes by itself instead of being a generator, which gRPC allows too.

@@ -16,6 +16,7 @@ from grpc import aio
 from tsnd.kserve import inference_pb2 as pb
 from tsnd_daemon.errors import RequestError
 from tsnd_daemon.metrics import Metrics
+from tsnd_daemon.services.answers import Answers
 from tsnd_daemon.services.kserve.infer import Accepted
 from tsnd_daemon.services.messages import error_message
 from tsnd_daemon.wire.infer_requests import InferRequest, readable
@@ -54,6 +55,7 @@ class InferStream:
         self._accept = accept
         self._metrics = metrics
         self._max_in_flight = max_in_flight
+        self._answers = Answers(context)
         self._unanswered: deque[Accepted | _Refused] = deque()
         self._in_flight = 0
         self._has_ended = False
@@ -131,7 +133,7 @@ class InferStream:
         response = await self._response(item)
         await self._context.write(response)
         if isinstance(item, Accepted) and not response.error_message:
-            item.note_written()
+            item.note_written(self._answers)
         # Only now: who does not read its responses is not read either.
         self._unanswered.popleft()
         self._in_flight -= item.rows
