@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -116,8 +116,11 @@ def measure(clip: Path, scorer: VideoScorer, turns: int) -> dict[str, list["Time
 
 def family_cpu_s() -> float:
     """Return the processor time of this process and of those that it started, seconds."""
-    children = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-    return cpu_s(os.getpid()) + sum(cpu_s(int(pid)) for pids in children for pid in pids)
+    used_s = cpu_s(os.getpid())
+    for children in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # of a thread that has ended since; others took them
+            used_s += sum(cpu_s(int(pid)) for pid in children.read_text().split())
+    return used_s
 
 
 def run_jobs(scorer: VideoScorer, job: VideoJob) -> None:
