@@ -17,7 +17,7 @@ PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-payloads bench-two-stream bench-load bench-precision bench-smoke fuzz serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-allocations bench-payloads bench-two-stream bench-load bench-precision bench-smoke fuzz soak serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -141,6 +141,9 @@ bench: $(INSTALLED) ## measure the daemon against the bare engine
 bench-cpu: $(INSTALLED) ## measure what a snippet costs the daemon beside a bare gRPC echo
 	@$(BIN)/python -m benchmarks.server_cpu
 
+bench-allocations: $(INSTALLED) ## count what the daemon allocates for a snippet
+	@$(BIN)/python -m benchmarks.allocations
+
 bench-smoke: $(INSTALLED) ## hold what the daemon costs and delivers to benchmarks/bounds.toml (under 3 minutes)
 	@$(BIN)/python -m benchmarks.smoke
 
@@ -161,6 +164,10 @@ SEED ?= 1
 COUNT ?= 200000
 fuzz: $(INSTALLED) ## send a daemon COUNT damaged messages made from SEED, and check every answer
 	@$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
+
+SOAK_S ?= 600
+soak: $(INSTALLED) ## keep a daemon under steady traffic and trouble for SOAK_S seconds, on a fifth of a core
+	@TSND_SOAK_S=$(SOAK_S) $(BIN)/python -m tests.soak
 
 serve: $(INSTALLED) ## serve the packages of ./models
 	@$(BIN)/tsnd --model-repository models

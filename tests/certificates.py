@@ -16,12 +16,12 @@ class Authority:
     folder: Path
     ca: trustme.CA = field(default_factory=trustme.CA)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.certificate = self.folder / "ca.pem"
         self.ca.cert_pem.write_to_path(str(self.certificate))
 
-    def issue(self, name="daemon", *hosts):
+    def issue(self, name: str = "daemon", *hosts: str) -> tuple[Path, Path]:
         """Write a certificate and its key, over those of that name before; returns the files."""
         issued = self.ca.issue_cert(*(hosts or ("127.0.0.1", "localhost")))
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
@@ -29,7 +29,7 @@ class Authority:
         issued.private_key_pem.write_to_path(str(key))
         return certificate, key
 
-    def tls(self, name=None):
+    def tls(self, name: str | None = None) -> Tls:
         """What a client trusts; with a name it has a certificate of its own as well."""
         return Tls(self.certificate, *(self.issue(name, f"{name}@example.org") if name else ()))
 

@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.builders import write_tiny_caffe_model
@@ -14,6 +15,10 @@ from tsnd_builder.serving_graph import Modality
 # start in order to interrupt them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's doing, which may be busy with other things.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 TINY_CHANNELS = {Modality.RGB: 3, Modality.FLOW: 10}
 

@@ -1,11 +1,13 @@
 """Runs `tsnd` as the program that it is, on free ports."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 PYTHONPATH = os.pathsep.join(["protos", "daemon", "client"])
 ENDED_S = 30.0
@@ -73,3 +75,12 @@ def run_tsnd(*arguments: str) -> "subprocess.CompletedProcess[str]":
         timeout=ENDED_S,
         check=False,
     )
+
+
+@contextmanager
+def service_manager(folder: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+    """The socket that systemd would listen on; yields it and the environment it would give."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(folder / "notify"))
+        listener.settimeout(20)
+        yield listener, {"NOTIFY_SOCKET": listener.getsockname(), "WATCHDOG_USEC": "400000"}

@@ -14,13 +14,17 @@ import typer
 
 from tsnd_client.commands.bench import bench
 from tsnd_client.commands.classify import classify
+from tsnd_client.commands.detect import detect
 from tsnd_client.commands.evaluate import evaluate
+from tsnd_client.commands.evaluate_detection import evaluate_detection
 from tsnd_client.commands.extract import extract
 from tsnd_client.commands.flow import flow
 from tsnd_client.commands.health import health
 from tsnd_client.commands.live import live
 from tsnd_client.commands.models import models
+from tsnd_client.commands.report_detection import report_detection
 from tsnd_client.commands.score import score
+from tsnd_client.commands.top import top
 from tsnd_client.errors import ClientError, InputError
 
 # Help is the same plain text on a terminal and in a file.
@@ -32,8 +36,12 @@ app.command()(flow)
 app.command()(classify)
 app.command()(live)
 app.command()(extract)
+app.command()(detect)
 app.command()(evaluate)
 app.command()(bench)
+app.command()(top)
+app.command()(evaluate_detection)
+app.command()(report_detection)
 
 
 def _print_version(is_asked: bool) -> None:

@@ -60,6 +60,11 @@ class Connection:
     token: str | None = None
     tls: Tls | None = None
 
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...] | None:
+        """What each call carries; None when that is nothing."""
+        return None if self.token is None else (("authorization", f"Bearer {self.token}"),)
+
     def open(self, options: Options) -> grpc.Channel:
         """Make a channel; the connection is made by the first call. Raises CredentialsError."""
         if self.tls is None:
@@ -78,19 +83,18 @@ class Connection:
         gRPC's own credentials for tokens would refuse to send one to a daemon on this host
         that has no certificate, and interceptors would slow streams down.
         """
-        if self.token is not None:
-            metadata = (("authorization", f"Bearer {self.token}"),)
+        if self.metadata is not None:
             for name, call in vars(stub).items():
-                setattr(stub, name, partial(call, metadata=metadata))
+                setattr(stub, name, partial(call, metadata=self.metadata))
         return stub
 
 
 def to_connection(
     target: str,
     *,
-    token: str | None,
-    tls: Tls | None,
-    allow_plaintext_token: bool,
+    token: str | None = None,
+    tls: Tls | None = None,
+    allow_plaintext_token: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> Connection:
     """Complete what was given by what the environment says.

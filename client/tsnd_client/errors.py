@@ -3,10 +3,13 @@
 ClientError
 ├── InputError           what was given cannot be used: change it, then try again
 │   ├── CredentialsError   a certificate or token that cannot be used, or sent safely
+│   ├── DetectionError     scores, proposals or settings that actions cannot be found with
+│   ├── EvaluationError    results or annotations that cannot be evaluated
 │   ├── FrameMismatch      pixels that the model does not take
 │   ├── MissingExtra       a package of the extra tsnd[video] is not installed
 │   ├── ModelNotFound      the daemon does not serve that model
 │   ├── OutputError        a results file that cannot be written
+│   ├── ReportError        a report that cannot be made or written
 │   └── VideoError         a file that gives no frames
 ├── BadReply             the daemon broke the contract
 ├── CallFailed           the daemon ended a call with a status
@@ -41,6 +44,14 @@ class CredentialsError(InputError):
     """A certificate or token that cannot be read, or would be sent for all to read."""
 
 
+class DetectionError(InputError):
+    """Scores, proposals or settings that actions cannot be found with."""
+
+
+class EvaluationError(InputError):
+    """Detections, annotations or their files that cannot be evaluated."""
+
+
 class FrameMismatch(InputError):
     """Pixels of another shape or dtype than the model takes."""
 
@@ -51,6 +62,10 @@ class MissingExtra(InputError, ImportError):
 
 class OutputError(InputError):
     """A results file of unknown format, or in a place that cannot be written."""
+
+
+class ReportError(InputError):
+    """A report of values that cannot be shown, or in a place that cannot be written."""
 
 
 class VideoError(InputError):

@@ -18,6 +18,7 @@ import uvloop
 
 from tsnd_daemon.check_config import check_config
 from tsnd_daemon.errors import ExecutorLost, StartError
+from tsnd_daemon.logs import configure_logs
 from tsnd_daemon.server import Endpoints, Server
 from tsnd_daemon.settings import Settings, load_settings
 from tsnd_daemon.systemd import Notifier, notifier
@@ -49,10 +50,7 @@ def run(argv: Sequence[str]) -> int:
             print(_COMMANDS[argv[0]](argv[1:]))
             return 0
         settings = load_settings(argv)
-        logging.basicConfig(
-            level=settings.log_level,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
+        configure_logs(level=settings.log_level, style=settings.log_format)
         uvloop.run(_run(settings, argv))
     except StartError as err:
         print(f"tsnd: error: {err}", file=sys.stderr)

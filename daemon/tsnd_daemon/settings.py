@@ -320,6 +320,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="how much is logged"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="lines for people, or one JSON object a line for programs"
+    )
 
     @field_validator("device", "preferred_batch_sizes", mode="before")
     @classmethod
@@ -457,7 +460,8 @@ def load_settings(argv: Sequence[str]) -> Settings:
 
     FromEverywhere.__doc__ = (
         "Score snippets of video streams over gRPC. Each setting can also be given as TSND_NAME "
-        "in the environment, or by its name in the TOML file that --config names."
+        "in the environment, or by its name in the TOML file that --config names. Other commands: "
+        "tsnd check-config, with the same flags; tsnd token new NAME."
     )
     try:
         return FromEverywhere(_cli_parse_args=list(rest))  # type: ignore[call-arg]

@@ -6,11 +6,13 @@ import threading
 import pytest
 
 from tests.bench_arguments import bench_arguments
+from tests.certificates import Authority
 from tests.daemons import running_daemon
 from tests.streams import assert_nothing_is_left, samples
 from tsnd_client.bench.command import bench
 from tsnd_client.bench.plan import to_plan
 from tsnd_daemon.executors.synthetic import SyntheticExecutor
+from tsnd_daemon.security.tokens import new_token, to_table
 
 SHORT = ("--warm-up-s", "0", "--duration-s", "0.5", "--drain-s", "10")
 
@@ -111,3 +113,22 @@ async def test_less_of_a_result_can_be_asked_for(tiny_repository, reply):
 
     assert run.accounts_close
     assert run.all.answered > 0
+
+
+async def test_a_daemon_with_tls_and_tokens_is_loaded_with_those_of_the_environment(
+    tiny_repository, tmp_path, monkeypatch
+):
+    authority, tokens = Authority(tmp_path / "authority"), tmp_path / "tokens.toml"
+    certificate, key = authority.issue()
+    secret = new_token()
+    tokens.write_text(to_table("bench", secret))
+    monkeypatch.setenv("TSND_TOKEN", secret)
+    monkeypatch.setenv("TSND_CA", str(authority.certificate))
+    settings = {"tls_certificate": certificate, "tls_key": key, "tokens": tokens}
+    async with running_daemon(
+        tiny_repository, make_executor=SyntheticExecutor, **settings
+    ) as daemon:
+        run = await load(daemon, "--rate", "200", "--streams", "2")
+
+    assert run.accounts_close
+    assert run.all.sent == run.all.answered > 0

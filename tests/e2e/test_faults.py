@@ -146,7 +146,7 @@ async def test_a_burst_of_20_times_the_capacity_is_answered_or_refused_to_the_la
     capacity_per_s = batch / execution_s
     streams = 20
     each = int(20 * capacity_per_s / streams)  # what would take 20 seconds comes at once
-    batches = []
+    batches: list[list[str]] = []
     async with running_daemon(
         tiny_repository,
         make_executor=lambda model: Recorder(model, batches, execution_s=execution_s),

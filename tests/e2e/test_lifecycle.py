@@ -2,30 +2,19 @@
 
 import re
 import signal
-import socket
-from contextlib import contextmanager
 
 import pytest
 
 from tests.certificates import Authority
-from tests.programs import program, run_tsnd
+from tests.programs import program, run_tsnd, service_manager
 from tests.streams import frames
-from tsnd_client import CallFailed, Client, ClientError
+from tsnd_client import CallFailed, Client, ClientError, SnippetScores
 from tsnd_daemon.security.tokens import Right, Token, digest_of, parse_tokens
-
-
-@contextmanager
-def service_manager(folder):
-    """The socket that systemd would listen on; yields it and the environment it would give."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(folder / "notify"))
-        listener.settimeout(20)
-        yield listener, {"NOTIFY_SOCKET": listener.getsockname(), "WATCHDOG_USEC": "400000"}
 
 
 def heard_until(listener, word):
     """The states that are told up to one, watchdog's left out; fails when it never comes."""
-    states = []
+    states: list[str] = []
     while not states or states[-1] != word:
         state = listener.recv(4096).decode().partition("\n")[0]
         if state != "WATCHDOG=1":
@@ -194,4 +183,5 @@ def test_a_daemon_that_was_killed_is_started_again_on_its_port_at_once(tiny_repo
         got += client.score_stream(client.model("tiny_rgb"), rest)
 
     assert [r.snippet_id for r in got] == [f"0/{index}" for index in range(400)]
-    assert [list(r.scores[:3]) for r in got] == [[0, i >> 8, i & 255] for i in range(400)]
+    scored = [r for r in got if isinstance(r, SnippetScores)]
+    assert [list(r.scores[:3]) for r in scored] == [[0, i >> 8, i & 255] for i in range(400)]

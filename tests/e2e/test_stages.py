@@ -68,12 +68,13 @@ async def test_on_a_stream_stages_add_up_to_what_a_client_waits_for(
             waited_s = group * await answered(stream, snippets)
             seen = await wait_until_noted(daemon, turn * group)
             before_s, whole_s = whole_s, seen[f"{WHOLE}_sum", *OF_THE_MODEL]
-            unexplained.append(1 - (whole_s - before_s) / waited_s)
+            unexplained.append(abs(1 - (whole_s - before_s) / waited_s))
 
     stages = stage_sums(seen)
     assert sum(stages.values()) == pytest.approx(whole_s, rel=1e-6)
-    # The least of some turns: a busy machine may stop the client in any of them.
-    assert 0.0 < min(unexplained) < 0.05
+    # The least of some turns: a busy machine may stop the client, or the daemon before it notes
+    # that it has written, in any of them.
+    assert min(map(abs, unexplained)) < 0.05
     assert stages["compute"] >= ROUNDS * group * EXECUTION_S
     assert (stages["decode"] > 0.0) == (snippet is jpeg)
     assert all(stages[stage] > 0.0 for stage in STAGES if stage != "decode")

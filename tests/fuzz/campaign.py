@@ -19,6 +19,9 @@ from tests.fuzz.scene import MODELS, SPARE, Scene, discover
 from tests.fuzz.seeds import KSERVE, UNLOAD
 from tests.fuzz.tally import Tally, table
 from tsnd.v1 import control_pb2
+from tsnd_daemon.errors import RequestError
+from tsnd_daemon.metrics import reason_of
+from tsnd_daemon.stages import STAGES
 
 WARM_UP_SHARE = 0.25
 MOST_RSS_KIB = 24 * 1024
@@ -32,6 +35,11 @@ _LABELS = {
     "model": {*MODELS, SPARE},
     "version": {"1"},
     "code": {code.name for code in grpc.StatusCode},
+    "reason": {reason_of(error) for error in RequestError.__subclasses__()},
+    "stage": set(STAGES),
+    "result": {"loaded", "failed"},
+    "backend": {"synthetic"},
+    "precision": {"fp32"},
 }
 _NUMBERS = {"le", "quantile"}
 

@@ -25,6 +25,7 @@ from tsnd_client.bench.payloads import (
 )
 from tsnd_client.bench.streams import Feed
 from tsnd_client.client import AsyncClient
+from tsnd_client.connection import to_connection
 from tsnd_client.errors import InputError
 from tsnd_client.jpeg import Jpeg
 from tsnd_client.model_info import Modality, ModelInfo
@@ -138,10 +139,11 @@ class NativeLane:
 
     def __init__(self, target: str, message: bytes, sink: Sink) -> None:
         """Prepare a call; it is made by the first message."""
-        self._channel = aio.insecure_channel(target, options=_OPTIONS)
+        connection = to_connection(target)
+        self._channel = connection.open_async(_OPTIONS)
         self._call: Any = self._channel.stream_stream(
             _METHOD, response_deserializer=snippets_pb2.ScoreStreamResponse.FromString
-        )()
+        )(metadata=connection.metadata)
         # One iterator for all: gRPC forbids to read in two ways.
         self._replies: AsyncIterator[snippets_pb2.ScoreStreamResponse] = aiter(self._call)
         self._message = message

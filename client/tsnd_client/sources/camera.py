@@ -146,7 +146,11 @@ class LiveSource(Closing):
 
     def _connection(self, patience_s: float) -> Iterator[av.VideoFrame]:
         with av.open(
-            self.name, format=self._format_name, options=_OPTIONS, timeout=self._timeout_s
+            self.name,
+            format=self._format_name,
+            options=_OPTIONS,
+            timeout=self._timeout_s,
+            metadata_errors="replace",
         ) as container:
             stream = first_video_stream(self.name, container)
             stream.thread_type = "SLICE"  # with a thread per frame, frames come late

@@ -44,17 +44,26 @@ def open_container(
                 "r",
                 options=options,
                 buffer_size=buffer_bytes,
+                metadata_errors="replace",
                 hwaccel=av.codec.hwaccel.HWAccel(device, allow_software_fallback=True),
             )
         except av.FFmpegError:  # no such device, or the file's fault, which comes up again below
             file.seek(0)
             continue
         with container:
-            if any(stream.codec_context.is_hwaccel for stream in container.streams.video):
+            streams = container.streams.video
+            # Of a codec that is not known, there is no context.
+            if any(getattr(stream.codec_context, "is_hwaccel", False) for stream in streams):
                 yield container
                 return
         file.seek(0)
-    with av.open(Nameless(file), "r", options=options, buffer_size=buffer_bytes) as container:
+    with av.open(
+        Nameless(file),
+        "r",
+        options=options,
+        buffer_size=buffer_bytes,
+        metadata_errors="replace",  # a title in some old encoding is no reason to stop
+    ) as container:
         yield container
 
 

@@ -41,6 +41,10 @@ def first_video_stream(name: str, container: "InputContainer") -> av.VideoStream
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise VideoError(f"{name} has no video stream, only {kinds}. Name a file with pictures.")
     stream = container.streams.video[0]
+    if getattr(stream, "codec_context", None) is None:  # against its type
+        raise VideoError(
+            f"{name} has pictures of a codec that is not known here. `ffmpeg -i` may convert it."
+        )
     require_pixels(name, stream.width, stream.height)
     stream.codec_context.options = DECODER_OPTIONS  # their size may change on the way
     stream.thread_type = "AUTO"

@@ -95,7 +95,7 @@ class VideoFile(Closing):
         require_stride(stride)
         broken: list[str] = []
         numbering: Numbering | None = None
-        start_pts, ordinal, counted = None, -1, self.counters.broken
+        start_pts, ordinal, counted, last = None, -1, self.counters.broken, -1
         with self._open() as (container, stream):
             for ordinal, picture in enumerate(decode(container.demux(stream), broken.append)):
                 if broken and numbering is None:  # up to here, frames are numbered as they come
@@ -104,7 +104,10 @@ class VideoFile(Closing):
                 self._note(broken)
                 index = numbering.number(picture, ordinal) if numbering else ordinal
                 start_pts = picture.pts if start_pts is None else start_pts
-                if index is not None and index % stride == 0:
+                if index is None or index <= last:  # by damaged time stamps
+                    continue
+                last = index
+                if index % stride == 0:
                     yield _to_frame(index, picture, stream, start_pts)
         self._note(broken)
         if ordinal < 0:

@@ -15,6 +15,7 @@ from tsnd_daemon.metrics import Metrics
 from tsnd_daemon.security.callers import set_caller
 from tsnd_daemon.security.door import Door, Metadata
 from tsnd_daemon.services.messages import error_details, error_message
+from tsnd_daemon.services.request_ids import request_id_of
 
 SNIPPET_SERVICE = "tsnd.v1.SnippetService"
 CONTROL_SERVICE = "tsnd.v1.ModelControlService"
@@ -127,8 +128,13 @@ def _guarded(method: str, behavior: Behavior, enter: Enter, count: Count) -> Beh
             raise
         except Exception:
             code = grpc.StatusCode.INTERNAL
-            logger.exception("%s failed", method)
-            await context.abort(code, "internal error; the daemon's log has the reason")
+            request_id = request_id_of(context)
+            logger.exception(
+                "%s failed, request %s", method, request_id, extra={"request_id": request_id}
+            )
+            await context.abort(
+                code, f"internal error; the daemon's log has the reason under request {request_id}"
+            )
         finally:
             count(method, code)
 

@@ -246,3 +246,20 @@ def test_a_picture_that_grows_beyond_the_limit_on_the_way_is_broken(monkeypatch,
 
     assert {frame.bgr.shape for frame in frames} == {(48, 64, 3)}
     assert source.counters.broken
+
+
+def test_a_title_in_another_encoding_does_not_matter(tmp_path):
+    path = write_video(tmp_path / "old.mkv", codec="mpeg4", frames=2)
+    content = path.read_bytes()
+    assert b"Lavf" in content
+    path.write_bytes(content.replace(b"Lavf", b"\xe9\xe8\xe0f"))
+
+    assert len(list(VideoFile(path).frames())) == 2
+
+
+def test_pictures_of_a_codec_that_is_not_known_are_an_error(tmp_path):
+    path = write_video(tmp_path / "odd.avi", codec="mjpeg", pix_fmt="yuvj420p", frames=2)
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"??#!"))
+
+    with pytest.raises(VideoError, match="codec that is not known"):
+        probe(path)

@@ -11,6 +11,11 @@ def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
+def files_of(authority, client_ca):
+    certificate, key = authority.issue()
+    return CertificateFiles(certificate, key, client_ca)
+
+
 def test_files_that_belong_together_are_taken(authority):
     certificate, key = authority.issue()
 
@@ -57,19 +62,16 @@ def test_authorities_that_are_none_are_refused(authority, tmp_path, text):
     other.write_text(text)
 
     with pytest.raises(SettingsError, match="has no certificates in PEM"):
-        Certificates(CertificateFiles(*authority.issue(), other))
+        Certificates(files_of(authority, client_ca=other))
 
 
-def test_what_cannot_be_used_leaves_all_as_it_was(authority, tmp_path):
+def test_what_cannot_be_used_is_not_taken_up(authority, tmp_path):
     files = CertificateFiles(*authority.issue())
     certificates = Certificates(files)
-    before = certificates._current
     broken = tmp_path / "broken.pem"
     broken.write_text("nonsense")
 
     with pytest.raises(SettingsError):
         certificates.reload(CertificateFiles(broken, files.key))
     with pytest.raises(SettingsError, match="start it anew"):
-        certificates.reload(CertificateFiles(*authority.issue(), authority.certificate))
-
-    assert certificates._current is before
+        certificates.reload(files_of(authority, client_ca=authority.certificate))

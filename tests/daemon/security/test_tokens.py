@@ -30,7 +30,7 @@ def test_a_file_says_what_each_token_may_do():
     token = parse_tokens(FULL)["camera"]
 
     assert token.rights == {Right.ADMIN, Right.SHARED_MEMORY}
-    assert token.models == {"kinetics_rgb"}
+    assert token.models == frozenset({"kinetics_rgb"})
     assert (token.max_streams, token.max_in_flight) == (4, 256)
     assert token.is_valid_at(datetime(2029, 12, 31, tzinfo=UTC))
     assert not token.is_valid_at(datetime(2030, 1, 1, tzinfo=UTC))

@@ -1,0 +1,1 @@
+"""What `tsn top` shows: a daemon's metrics, read over and over."""
