@@ -17,7 +17,7 @@ PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-allocations bench-payloads bench-two-stream bench-load bench-precision bench-smoke fuzz soak serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-allocations bench-payloads bench-jpeg bench-two-stream bench-load bench-precision bench-smoke fuzz soak serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -152,6 +152,9 @@ bench-payloads: $(INSTALLED) ## measure what a snippet costs the daemon raw, in 
 
 bench-two-stream: $(INSTALLED) ## measure whether decoding, flow and networks overlap in one clip
 	@$(BIN)/python -m benchmarks.two_stream
+
+bench-jpeg: $(DEMO_INSTALLED) ## measure how much scores change when frames travel as JPEG
+	@$(BIN)/python -m benchmarks.jpeg_error
 
 LOAD ?= # arguments of `tsn bench` in place of the sweep of rates
 bench-load: $(INSTALLED) ## load the daemon, without an engine, at rising rates; LOAD='--in-flight 16' instead

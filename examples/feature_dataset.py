@@ -20,7 +20,7 @@ from tsnd_client import Client, SnippetRejected, score_resiliently
 from tsnd_client.images import resize_bgr
 from tsnd_client.in_flight import NamedPixels
 from tsnd_client.model_info import ModelInfo
-from tsnd_client.sources.video_file import VideoFile
+from tsnd_client.sources.open import open_stored
 
 try:
     from torch.utils.data import Dataset
@@ -42,7 +42,7 @@ class FeatureDataset(Dataset):  # type: ignore[misc, unused-ignore]  # of PyTorc
         """Connect to nothing yet.
 
         Args:
-            videos: The files.
+            videos: Files, or folders of frames.
             model: Name of the rgb model.
             target: HOST:PORT of the daemon.
             stride: Every how many frames a snippet is made; SSN takes 6.
@@ -72,9 +72,10 @@ class FeatureDataset(Dataset):  # type: ignore[misc, unused-ignore]  # of PyTorc
         return np.stack(rows)
 
     def _snippets(self, index: int, model: ModelInfo) -> Iterator[NamedPixels]:
-        for frame in VideoFile(self.videos[index]).frames(self.stride):
-            pixels = resize_bgr(frame.bgr, model.frame_width, model.frame_height)
-            yield str(frame.index), pixels
+        with open_stored(self.videos[index]) as source:
+            for frame in source.frames(self.stride):
+                pixels = resize_bgr(frame.bgr, model.frame_width, model.frame_height)
+                yield str(frame.index), pixels
 
     def _client(self) -> Client:
         """One for each process: gRPC's connections do not survive the fork of a DataLoader."""

@@ -1,7 +1,7 @@
 """Say what a camera sees, as it sees it: the best class over the last two seconds of frames.
 
 python examples/stream_camera.py rtsp://camera/stream kinetics_rgb [HOST:PORT]
-python examples/stream_camera.py 0 kinetics_rgb    # the first camera of this machine
+python examples/stream_camera.py /dev/video0 kinetics_rgb    # a camera of this machine
 
 A frame that cannot be scored within half a second is given up: it would be old news.
 """
@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +27,7 @@ from tsnd_client import (
 from tsnd_client.images import resize_bgr
 from tsnd_client.in_flight import NamedPixels
 from tsnd_client.model_info import ModelInfo
+from tsnd_client.sources.open import open_source
 
 EVERY = 6  # frames: about 4 snippets a second
 ROLLING = 8  # snippets
@@ -57,22 +57,12 @@ async def main(source: str, name: str, target: str = "127.0.0.1:8001") -> None:
 
 
 async def snippets(source: str, model: ModelInfo) -> AsyncIterator[NamedPixels]:
-    """Read a camera in a thread, so that results are not kept waiting meanwhile."""
-    camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
-    if not camera.isOpened():
-        raise SystemExit(f"there is no picture from {source}: check its address")
-    try:
-        number = 0
-        while True:
-            is_there, frame = await asyncio.to_thread(camera.read)
-            if not is_there:
-                return
-            if number % EVERY == 0:
-                bgr = np.asarray(frame, np.uint8)
-                yield f"{number:06d}", resize_bgr(bgr, model.frame_width, model.frame_height)
-            number += 1
-    finally:
-        camera.release()
+    """Take frames in a thread, so that results are not kept waiting meanwhile."""
+    with open_source(source) as camera:
+        frames = camera.frames(EVERY)
+        while (frame := await asyncio.to_thread(next, frames, None)) is not None:
+            pixels = resize_bgr(frame.bgr, model.frame_width, model.frame_height)
+            yield f"{frame.index:06d}", pixels
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ else:
         "errors": "BadReply CallFailed ClientError CredentialsError DaemonUnavailable FlowFailed "
         "FrameMismatch InputError MissingExtra ModelNotFound OutputError RetriesExhausted "
         "SnippetRejected SourceLost StreamInterrupted VideoError",
-        "health": "Health ModelHealth",
+        "health": "Health",
         "jpeg": "Jpeg",
         "messages": "ClassScore SnippetScores StreamResult",
         "model_info": "Modality ModelInfo ModelSummary OutputInfo Pair",

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from tsnd_client.defaults import DEFAULT_PATIENCE_S
+
 # Beyond so many doublings every wait is the longest one.
 _MOST_DOUBLINGS = 32
 # By how much at most a wait that the daemon asked for is lengthened, so that its clients do
@@ -19,7 +21,7 @@ class Retrying:
         longest_wait_s: No wait is longer, whatever the daemon asks for, seconds.
     """
 
-    patience_s: float = 60.0
+    patience_s: float = DEFAULT_PATIENCE_S
     first_wait_s: float = 0.1
     longest_wait_s: float = 5.0
 

@@ -8,8 +8,9 @@ from tsnd_client.errors import SnippetRejected
 from tsnd_client.images import resize_bgr
 from tsnd_client.in_flight import NamedPixels
 from tsnd_client.model_info import ModelInfo
-from tsnd_client.resilient import OnWait, score_resiliently
+from tsnd_client.resilient import RETRYING, OnWait, score_resiliently
 from tsnd_client.results import ScoredSnippet
+from tsnd_client.retrying import Retrying
 from tsnd_client.sources.base import Frame
 from tsnd_client.urgency import Priority
 
@@ -21,6 +22,7 @@ def score_frames(
     *,
     group_size: int | None = None,
     priority: Priority = Priority.NORMAL,
+    retrying: Retrying = RETRYING,
     on_wait: OnWait | None = None,
 ) -> Iterator[ScoredSnippet | SnippetRejected]:
     """Score frames of any size with an rgb model; errors are those of `score_resiliently`.
@@ -31,6 +33,7 @@ def score_frames(
         frames: The frames.
         group_size: Snippets in one message, see `Client.score_stream`.
         priority: Which snippets the daemon runs first.
+        retrying: How long to go on.
         on_wait: Called with the reason and the seconds before each wait for the daemon.
 
     Yields:
@@ -47,7 +50,13 @@ def score_frames(
             )
 
     for result in score_resiliently(
-        client, model, snippets(), group_size=group_size, priority=priority, on_wait=on_wait
+        client,
+        model,
+        snippets(),
+        group_size=group_size,
+        priority=priority,
+        retrying=retrying,
+        on_wait=on_wait,
     ):
         index, time_s = places.popleft()
         if isinstance(result, SnippetRejected):

@@ -23,6 +23,7 @@ from tsnd_client.report import (
     video_lines,
 )
 from tsnd_client.results import ScoredSnippet, check_destination, write_results
+from tsnd_client.retrying import Retrying
 from tsnd_client.score_frames import score_frames
 from tsnd_client.sources.video_file import VideoFile, probe
 from tsnd_client.urgency import Priority
@@ -40,6 +41,7 @@ class Job:
         top: Classes to print per line.
         max_in_flight: Most snippets sent and not answered.
         priority: Which snippets the daemon runs first.
+        patience_s: How long to try on when the daemon answers nothing, seconds.
         out: Where to write results, if anywhere.
         features: Whether a `.jsonl` file holds the features.
         quiet: Whether to print the whole video's result alone.
@@ -52,6 +54,7 @@ class Job:
     top: int
     max_in_flight: int
     priority: Priority
+    patience_s: float
     out: Path | None
     features: bool
     quiet: bool
@@ -126,6 +129,7 @@ def _score(
             source.frames(job.stride),
             group_size=_group_size(job),
             priority=job.priority,
+            retrying=Retrying(job.patience_s),
             on_wait=_warn_of_wait,
         ):
             advance(1)

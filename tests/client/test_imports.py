@@ -55,8 +55,9 @@ def test_importing_the_library_loads_no_other_package():
     assert done.stdout == "['tsnd_client']\n"
 
 
-def test_without_the_extra_video_files_are_refused_with_the_remedy():
-    done = run("import tsnd_client.images")
+@pytest.mark.parametrize("module", ["tsnd_client.sources.open", "tsnd_client.images"])
+def test_without_the_extra_video_files_are_refused_with_the_remedy(module):
+    done = run(f"import {module}")
 
     assert "pip install 'tsnd[video]'" in done.stderr.splitlines()[-1]
 

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import ExitStack
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,10 +11,14 @@ from tests.processes import address_in, tsnd
 from tsnd_client import (
     AsyncClient,
     Client,
+    Modality,
     SnippetRejected,
     score_resiliently,
     score_resiliently_async,
 )
+from tsnd_client.videos.protocol import Spread
+from tsnd_client.videos.snippet import ScoredVideo
+from tsnd_client.videos.two_stream import Work, video_scorer
 
 SNIPPETS = 300
 KILL_AFTER = {100, 200}
@@ -41,7 +46,7 @@ class Operator:
             self.process.wait()
             self.kills += 1
 
-    def repair(self, reason, wait_s):
+    def repair(self, reason=None, wait_s=0.0):
         if self.process.poll() is not None:
             port = self.target.rpartition(":")[2]
             self.process, line = self.stack.enter_context(
@@ -97,3 +102,40 @@ async def test_the_same_holds_on_asyncio(operator, expected):
 
     assert operator.kills == len(KILL_AFTER)
     assert_equal(results, expected)
+
+
+def test_videos_are_scored_over_the_death_of_the_daemon(operator, tmp_path):
+    for place in range(6):
+        write_frames(tmp_path / str(place), seed=place)
+    videos = [(folder.name, folder) for folder in sorted(tmp_path.iterdir())]
+
+    def score(after_each):
+        found = {}
+        work = Work(readers=1, max_in_flight=4, snippets_ahead=4)
+        with video_scorer("tiny_rgb", target=operator.target, work=work) as scorer:
+            for outcome in scorer.score(videos, Spread()):
+                assert isinstance(outcome, ScoredVideo), outcome
+                found[outcome.name] = outcome.streams[Modality.RGB].outputs["scores"]
+                after_each(len(found))
+        return found
+
+    def die_once(there):
+        if there == 2:
+            operator.process.kill()
+            operator.process.wait()
+            operator.repair()
+
+    expected, found = score(lambda there: None), score(die_once)
+
+    assert sorted(found) == sorted(expected) == [name for name, _ in videos]
+    for name, scores in found.items():
+        np.testing.assert_allclose(scores, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def write_frames(folder, seed):
+    """Write a video as dense_flow does, small enough to be read at once."""
+    folder.mkdir()
+    random = np.random.default_rng(seed)
+    for number in range(1, 31):
+        pixels = random.integers(0, 256, (24, 32, 3), np.uint8)
+        assert cv2.imwrite(str(folder / f"img_{number:05d}.jpg"), pixels)

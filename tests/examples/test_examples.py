@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -130,3 +131,21 @@ def test_the_notebook_is_committed_without_outputs():
     for cell in notebook["cells"]:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
+
+
+def test_the_guide_of_the_library_runs_from_its_first_line_to_its_last(target, video, tmp_path):
+    guide = (EXAMPLES.parent / "docs" / "client.md").read_text()
+    program = "\n\n".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL))
+    for name, ours in {
+        "127.0.0.1:8001": target,
+        "kinetics_rgb": MODEL,
+        "video.mp4": str(video),
+    }.items():
+        assert name in program
+        program = program.replace(name, ours)
+    (tmp_path / "guide.py").write_text(program + "\nclient.close()\n")
+
+    lines = run(tmp_path / "guide.py")
+
+    assert "serving=True" in lines[0]
+    assert [line.split()[0] for line in lines[-3:]] == ["0", "1", "2"]

@@ -7,7 +7,8 @@ import typer
 
 from tsnd_client.commands.options import PriorityOption, TargetOption
 from tsnd_client.commands.values import to_whole
-from tsnd_client.defaults import DEFAULT_MAX_IN_FLIGHT, DEFAULT_TARGET
+from tsnd_client.commands.video_options import PatienceOption
+from tsnd_client.defaults import DEFAULT_MAX_IN_FLIGHT, DEFAULT_PATIENCE_S, DEFAULT_TARGET
 from tsnd_client.urgency import Priority
 
 
@@ -48,6 +49,7 @@ def score(
         ),
     ] = DEFAULT_MAX_IN_FLIGHT,
     priority: PriorityOption = Priority.NORMAL,
+    patience_s: PatienceOption = DEFAULT_PATIENCE_S,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -74,6 +76,7 @@ def score(
         top=top,
         max_in_flight=max_in_flight,
         priority=priority,
+        patience_s=patience_s,
         out=out,
         features=features,
         quiet=quiet,
