@@ -1,6 +1,7 @@
 """Files damaged at random, from a seed: frames or an error of ours, and never anything else."""
 
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tests.client.sources.videos import write_video
 from tsnd_client.errors import VideoError
 from tsnd_client.sources.video_file import VideoFile, probe
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"options": {"bf": "2", "g": "8"}},
     "h264.mkv": {"options": {"bf": "2", "g": "8"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "8"}},
