@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -63,7 +64,8 @@ class Network:
             )
             for crops in inputs
         ]
-        return np.mean(np.array(scores, np.float64), axis=0)
+        mean: npt.NDArray[np.float64] = np.mean(np.array(scores, np.float64), axis=0)
+        return mean
 
 
 def all_frames(path, width, height):
@@ -74,7 +76,7 @@ def all_frames(path, width, height):
 
 def flow_fields(frames: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
     """Compute TV-L1 from each frame to the next, quantised at 20; the first is number 1."""
-    algorithm = cv2.optflow.createOptFlow_DualTVL1()
+    algorithm: Any = cv2.optflow.createOptFlow_DualTVL1()
     greys = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
     fields = []
     for earlier, later in itertools.pairwise(greys):

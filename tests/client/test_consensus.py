@@ -1,5 +1,6 @@
 import re
 from collections import ChainMap
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def _golden_rule(name):
         r"(tsn|ssn|anet2016)_sliding(?:_fps(\d+))?(?:_spans_([\d_]+)_overlap(\d+))?", name
     )
     assert match, f"no rule is known for {name}"
-    options = {}
+    options: dict[str, Any] = {}
     if match[2]:
         options["snippets_per_s"] = int(match[2])
     if match[3]:
@@ -162,6 +163,7 @@ def test_every_fusion_of_the_original_code_is_met():
             np.testing.assert_allclose(actual, found[name], rtol=1e-6, atol=1e-6, err_msg=name)
         for name in (name for name in found if name.startswith("fus_default_fusion_func")):
             match = re.fullmatch(r"fus_default_fusion_func_v(\d+)_weights_(.+)", name)
+            assert match, name
             video = int(match[1])
             fused = _fused(f"fuse_{match[2]}", *(streams[modality][video] for modality in Modality))
             np.testing.assert_allclose(fused.probabilities, found[name], atol=1e-6)

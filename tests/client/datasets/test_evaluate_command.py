@@ -15,7 +15,7 @@ BOTH = ("--rgb", "tiny_rgb", "--flow", "tiny_flow")
 @pytest.fixture
 def ucf101(clip, tmp_path):
     """Six clips in two classes, and two splits of them in UCF101's form."""
-    lists = {1: [], 2: []}
+    lists: dict[int, list[str]] = {1: [], 2: []}
     for n in range(6):
         label = ("class 0", "class 1")[n % 2].replace(" ", "_")
         clip(12 + n, f"v_{n}.avi", seed=n, folder=tmp_path / "videos" / label)

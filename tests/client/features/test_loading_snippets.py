@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_the_documented_snippet_loads_the_format(tmp_path, monkeypatch, name):
     store.finish(["v_one"])
     monkeypatch.chdir(tmp_path)
 
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     exec(SNIPPETS[name], found)
 
     rgb = written.arrays["features"][Modality.RGB]

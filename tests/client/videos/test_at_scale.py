@@ -34,8 +34,8 @@ def metric(address, name, **labels):
 
 
 def executor(model):
-    """An engine that takes 20 ms for a batch, as one that clients must keep full."""
-    return SyntheticExecutor(model, max_batch_size=MAX_BATCH_SIZE, execution_s=0.02)
+    """An engine that takes 100 ms for a batch: slower than videos are read, so it can be full."""
+    return SyntheticExecutor(model, max_batch_size=MAX_BATCH_SIZE, execution_s=0.1)
 
 
 @pytest.mark.slow

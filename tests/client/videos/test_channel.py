@@ -12,7 +12,7 @@ def in_thread(work):
 
 
 def test_items_come_out_in_order_and_the_end_after_them():
-    channel = Channel(3)
+    channel = Channel[str](3)
     for item in "abc":
         channel.put(item)
     channel.end()
@@ -21,7 +21,7 @@ def test_items_come_out_in_order_and_the_end_after_them():
 
 
 def test_a_full_channel_makes_its_producer_wait_for_room():
-    channel = Channel(1)
+    channel = Channel[int](1)
 
     def produce():
         for item in range(100):
@@ -35,7 +35,8 @@ def test_a_full_channel_makes_its_producer_wait_for_room():
 
 
 def test_several_takers_share_the_items():
-    channel, taken = Channel(2), []
+    channel = Channel[int](2)
+    taken: list[int] = []
     threads = [in_thread(lambda: taken.extend(channel)) for _ in range(3)]
     for item in range(60):
         channel.put(item)
@@ -47,7 +48,7 @@ def test_several_takers_share_the_items():
 
 
 def test_a_producer_that_waits_is_told_when_nobody_takes_any_more():
-    channel, refused = Channel(1), threading.Event()
+    channel, refused = Channel[str](1), threading.Event()
     channel.put("first")
 
     def produce():

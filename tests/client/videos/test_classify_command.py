@@ -75,10 +75,10 @@ async def test_frames_and_flow_on_disk_equal_the_protocol_by_hand(
     folder = tmp_path / "frames"
     folder.mkdir()
     frames = offline.all_frames(clip(40), 21, 16)
-    for number, (frame, field) in enumerate(
+    for number, (frame, planes) in enumerate(
         zip(frames[1:], offline.flow_fields(frames), strict=True), start=1
     ):
-        for kind, image in [("img", frame), ("flow_x", field[0]), ("flow_y", field[1])]:
+        for kind, image in [("img", frame), ("flow_x", planes[0]), ("flow_y", planes[1])]:
             cv2.imwrite(str(folder / f"{kind}_{number:05d}.jpg"), image)
 
     status, (record,), err = await classify(folder, *BOTH)

@@ -28,7 +28,7 @@ def live(tiny_repository, capsys):
 
 
 def test_a_newer_item_takes_the_place_of_one_that_nobody_took():
-    newest = Newest()
+    newest = Newest[int]()
     for item in (1, 2, 3):
         newest.put(item)
     newest.end()

@@ -75,7 +75,7 @@ def test_a_modality_without_snippets_is_absent(run):
 
 
 def test_a_tick_that_is_asked_for_repeatedly_is_scored_once(run, serve):
-    sent = []
+    sent: list[str] = []
 
     def counting(requests, context):
         for request in requests:
@@ -102,7 +102,7 @@ def test_a_video_that_cannot_be_opened_costs_the_others_nothing(run):
 
 
 def test_a_video_that_breaks_in_the_middle_fails_once_and_is_closed(run):
-    closed = []
+    closed: list[str] = []
 
     (outcome,) = run([job("v", {RGB: range(1, 9)}, breaks_after=5, closed=closed)])
 
