@@ -4,28 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-THUMOS14_LABELS = (
-    "BaseballPitch",
-    "BasketballDunk",
-    "Billiards",
-    "CleanAndJerk",
-    "CliffDiving",
-    "CricketBowling",
-    "CricketShot",
-    "Diving",
-    "FrisbeeCatch",
-    "GolfSwing",
-    "HammerThrow",
-    "HighJump",
-    "JavelinThrow",
-    "LongJump",
-    "PoleVault",
-    "Shotput",
-    "SoccerPenalty",
-    "TennisSwing",
-    "ThrowDiscus",
-    "VolleyballSpiking",
-)
+from tsnd_client.detection.settings import THUMOS14_LABELS
 
 
 @dataclass(frozen=True, slots=True)
