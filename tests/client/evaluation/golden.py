@@ -35,7 +35,7 @@ class Case:
     def detections(self) -> list[Detection]:
         """In fractions of the videos; the class is named by its number in the list, from 1."""
         arrays = np.load(self.path)
-        videos = self._scored_videos()
+        videos = self.scored_videos()
         return [
             Detection(videos[video], float(span[0]), float(span[1]), str(label + 1), float(score))
             for video, label, span, score in zip(
@@ -60,7 +60,7 @@ class Case:
             )
         ]
 
-    def _scored_videos(self) -> list[str]:
+    def scored_videos(self) -> list[str]:
         scores = sorted(EVALUATION.glob(f"{self.dataset}_scores*.npz"))[0]
         return [name(path) for path in np.load(scores)["vid"]]
 
