@@ -2,7 +2,8 @@
 
 Everything is measured in turns with something that the change does not touch (an echo in
 grpc.aio, a bare session, the raw path), so a slow machine moves both. What is left of noise is
-estimated from the turns themselves, and a ratio fails only beyond it.
+estimated from the turns themselves, and a ratio fails only beyond it. What fails is measured once
+more, for others on the machine may have come and gone meanwhile; a change that is slow fails twice.
 
     make bench-smoke
 """
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--bounds", type=Path, default=BOUNDS, help="TOML file of bounds")
     bounds = read_bounds(parser.parse_args(argv).bounds)
     begun_s = time.monotonic()
-    ratios = {**measure_processor_time(), **measure_payloads(), **measure_throughput()}
-    verdicts = {name: judge(ratios[name], bound) for name, bound in bounds.items()}
+    verdicts = measure_all(MEASUREMENTS, bounds)
     report(bounds, verdicts, time.monotonic() - begun_s)
-    return 0 if all(verdict.holds for verdict in verdicts.values()) else 1
+    return 0 if all(tries[-1].holds for tries in verdicts.values()) else 1
 
 
 def read_bounds(path: Path) -> dict[str, Bound]:
@@ -90,7 +90,33 @@ def judge(ratios: Sequence[float], bound: Bound) -> Verdict:
     return Verdict(middle, noise, holds)
 
 
-def measure_processor_time() -> dict[str, list[float]]:
+Ratios = dict[str, list[float]]
+"""Turn by turn, by the name of their bound."""
+
+Verdicts = dict[str, list[Verdict]]
+"""One after the other, by the name of their bound: a second one where the first did not hold."""
+
+
+def measure_all(
+    measurements: Sequence[Callable[[], Ratios]], bounds: Mapping[str, Bound]
+) -> Verdicts:
+    """Take all measurements, and those again of which a bound does not hold.
+
+    Raises:
+        KeyError: Something is measured that has no bound.
+    """
+    verdicts: Verdicts = {}
+    for measurement in measurements:
+        first = {name: judge(ratios, bounds[name]) for name, ratios in measurement().items()}
+        failed = [name for name, verdict in first.items() if not verdict.holds]
+        second = measurement() if failed else {}
+        for name, verdict in first.items():
+            again = [judge(second[name], bounds[name])] if name in failed else []
+            verdicts[name] = [verdict, *again]
+    return verdicts
+
+
+def measure_processor_time() -> Ratios:
     """Return what a snippet costs the daemon as a multiple of an echo's, by load."""
     options = argparse.Namespace(turns=TURNS, snippets=SNIPPETS)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +125,7 @@ def measure_processor_time() -> dict[str, list[float]]:
     return {how: quotients(costs["daemon", how], costs["echo", how]) for how in server_cpu.LOADS}
 
 
-def measure_payloads() -> dict[str, list[float]]:
+def measure_payloads() -> Ratios:
     """Return what a snippet in shared memory costs the daemon as a share of a raw one's."""
     options = argparse.Namespace(turns=TURNS, snippets=SNIPPETS)
     kinds = {name: payloads.PAYLOADS[name] for name in ("raw", "shared")}
@@ -112,7 +138,7 @@ def measure_payloads() -> dict[str, list[float]]:
     return {"shared memory": quotients(costs["shared", how], costs["raw", how])}
 
 
-def measure_throughput() -> dict[str, list[float]]:
+def measure_throughput() -> Ratios:
     """Return the daemon's snippets/s as a share of those of bare sessions before and after."""
     options = throughput.parse(["--seconds", str(SECONDS)])
     pixels = np.random.default_rng(0).integers(
@@ -130,19 +156,24 @@ def measure_throughput() -> dict[str, list[float]]:
     return {"delivered": shares}
 
 
+MEASUREMENTS = (measure_processor_time, measure_payloads, measure_throughput)
+
+
 def quotients(costs: Sequence[float], of: Sequence[float]) -> list[float]:
     """Divide turn by turn."""
     return [cost / reference for cost, reference in zip(costs, of, strict=True)]
 
 
-def report(bounds: Mapping[str, Bound], verdicts: Mapping[str, Verdict], took_s: float) -> None:
+def report(bounds: Mapping[str, Bound], verdicts: Verdicts, took_s: float) -> None:
     """Print a table."""
     print(machine_line("onnxruntime"))
-    for name, verdict in verdicts.items():
+    for name, tries in verdicts.items():
         bound = bounds[name]
         limit = f"<= {bound.most:g}" if math.isfinite(bound.most) else f">= {bound.least:g}"
-        mark = "ok  " if verdict.holds else "FAIL"
-        print(f"{mark} {verdict.median:5.2f} +- {verdict.noise:.2f}  {limit:<8} {bound.what}")
+        for place, verdict in enumerate(tries):
+            is_last = place == len(tries) - 1
+            mark = "ok  " if verdict.holds else "FAIL" if is_last else "once"
+            print(f"{mark} {verdict.median:5.2f} +- {verdict.noise:.2f}  {limit:<8} {bound.what}")
     print(f"in {took_s:.0f} s")
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from benchmarks.smoke import BOUNDS, Bound, judge, quotients, read_bounds
+from benchmarks.smoke import BOUNDS, Bound, judge, measure_all, quotients, read_bounds, report
 
 STEADY = [0.99, 1.0, 1.01, 1.0] * 4
 
@@ -54,3 +54,43 @@ def test_a_bound_with_a_field_that_is_none_is_refused(tmp_path):
 
     with pytest.raises(TypeError, match="maximum"):
         read_bounds(path)
+
+
+def one_after_the_other(*runs):
+    """Make a measurement that gives other ratios each time, and fails when there are no more."""
+    left = iter(runs)
+    return lambda: next(left)
+
+
+def test_what_holds_is_measured_once():
+    verdicts = measure_all([one_after_the_other({"cost": STEADY})], {"cost": Bound("", most=1.0)})
+
+    assert [verdict.holds for verdict in verdicts["cost"]] == [True]
+
+
+def test_what_fails_is_measured_once_more_and_the_last_word_counts(capsys):
+    slow = [2 * ratio for ratio in STEADY]
+    bounds = {"cost": Bound("cost", most=1.0), "share": Bound("share", least=0.5)}
+    runs = one_after_the_other({"cost": slow, "share": STEADY}, {"cost": STEADY, "share": [0.0]})
+
+    verdicts = measure_all([runs], bounds)
+
+    assert [verdict.holds for verdict in verdicts["cost"]] == [False, True]
+    assert [verdict.holds for verdict in verdicts["share"]] == [True]
+    report(bounds, verdicts, 1.0)
+    assert [line[:4] for line in capsys.readouterr().out.splitlines()[1:-1]] == [
+        "once",
+        "ok  ",
+        "ok  ",
+    ]
+
+
+def test_what_fails_twice_has_failed(capsys):
+    slow = [2 * ratio for ratio in STEADY]
+    bounds = {"cost": Bound("cost", most=1.0)}
+
+    verdicts = measure_all([one_after_the_other({"cost": slow}, {"cost": slow})], bounds)
+
+    assert not verdicts["cost"][-1].holds
+    report(bounds, verdicts, 1.0)
+    assert "FAIL" in capsys.readouterr().out
