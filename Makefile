@@ -12,12 +12,14 @@ TRITONCLIENT_LOCK := requirements/tritonclient.txt
 TRITONCLIENT_INSTALLED := $(VENV)/.installed-tritonclient
 GPU_LOCK := requirements/gpu.txt
 CUDA_HEADERS_LOCK := requirements/cuda-headers.txt
+PEERS := mosec triton litserve ray
+PEERS_INSTALLED := $(PEERS:%=.cache/peers/%/.installed)
 PYCUDA_INSTALLED := $(VENV)/.installed-pycuda
 PROTOS := $(shell cd protos && find tsnd -name '*.proto' | sort)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-allocations bench-payloads bench-two-stream bench-load bench-precision bench-smoke fuzz soak serve lock hooks clean
+.PHONY: help setup engines tensorrt-bindings tritonclient pycuda demo test test-slow test-cuda gpu-check fmt lint type protos protos-check protos-break check bench bench-cpu bench-allocations bench-payloads bench-two-stream bench-load bench-precision bench-smoke peers bench-peers bench-roofline bench-scaling gpu-bench fuzz soak serve lock hooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -105,7 +107,11 @@ gpu-check: ## install what a GPU needs, test on it, and measure every precision 
 	$(PIP) install --quiet tensorrt-cu13==$(TENSORRT) || \
 	  echo 'TensorRT $(TENSORRT) cannot be fetched here, so only TensorRT-RTX is checked'; \
 	$(BIN)/python -m pytest -m gpu tests; \
-	$(BIN)/python -m benchmarks.gpu
+	$(MAKE) --no-print-directory gpu-bench
+
+GPU_BATCHES ?= 1 8 32
+gpu-bench: $(INSTALLED) ## measure every plan bare and behind its executor, in batches of GPU_BATCHES
+	@for batch in $(GPU_BATCHES); do $(BIN)/python -m benchmarks.gpu --batch-size $$batch || exit 1; done
 
 fmt: $(INSTALLED) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
@@ -153,6 +159,24 @@ bench-payloads: $(INSTALLED) ## measure what a snippet costs the daemon raw, in 
 bench-two-stream: $(INSTALLED) ## measure whether decoding, flow and networks overlap in one clip
 	@$(BIN)/python -m benchmarks.two_stream
 
+peers: $(PEERS_INSTALLED) ## install each server that tsnd is compared with into .cache/peers (1.5 GB)
+
+.cache/peers/%/.installed: requirements/peers-%.txt
+	@echo 'Installing $* into .cache/peers/$*'
+	@rm -rf .cache/peers/$* && $(PYTHON) -m venv .cache/peers/$*
+	@.cache/peers/$*/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+bench-roofline: $(INSTALLED) $(ENGINES_INSTALLED) ## hold the bare engines to what this processor can do, over batch sizes
+	@$(BIN)/python -m benchmarks.roofline
+
+bench-scaling: $(INSTALLED) ## measure what a snippet costs the daemon over streams, groups, models and payloads
+	@$(BIN)/python -m benchmarks.scaling
+
+PEER_OPTIONS ?= # such as --quick, 2 minutes instead of 12
+bench-peers: $(INSTALLED) $(PEERS_INSTALLED) ## compare with Triton, Ray Serve, LitServe and mosec; PEER_OPTIONS=--quick
+	@$(BIN)/python -m benchmarks.peers $(PEER_OPTIONS)
+
 LOAD ?= # arguments of `tsn bench` in place of the sweep of rates
 bench-load: $(INSTALLED) ## load the daemon, without an engine, at rising rates; LOAD='--in-flight 16' instead
 	@$(BIN)/python -m benchmarks.loadgen $(LOAD)
@@ -183,6 +207,7 @@ lock: $(INSTALLED) ## resolve the dependencies anew into exact versions with has
 	@$(UV_COMPILE) --no-deps requirements/demo.in -o $(DEMO_LOCK)
 	@$(UV_COMPILE) --no-deps requirements/gpu.in -o $(GPU_LOCK)
 	@$(UV_COMPILE) --no-deps requirements/cuda-headers.in -o $(CUDA_HEADERS_LOCK)
+	@for peer in $(PEERS); do $(UV_COMPILE) requirements/peers-$$peer.in -o requirements/peers-$$peer.txt || exit 1; done
 
 hooks: $(INSTALLED) ## install the git pre-commit hook
 	@$(BIN)/pre-commit install
