@@ -15,12 +15,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -41,6 +43,11 @@ PRODUCTS_PER_TURN = 4
 COPIED_BYTES = 2**27
 WIDTHS = {"FP32": 4, "BF16": 2, "INT8": 1}
 _OPSET, _IR_VERSION = 20, 10
+
+
+Floats = npt.NDArray[np.float32]
+Values = npt.NDArray[Any]
+"""What an engine takes: pixels, or the rows of a matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +133,16 @@ def write_products(folder: Path, side: int) -> tuple[Path, Path]:
     return paths
 
 
-def product(weight: np.ndarray) -> onnx.ModelProto:  # type: ignore[type-arg]
+def product(weight: Floats) -> onnx.ModelProto:
     """Write snippets @ weight, float32 [N, K] and [K, M]."""
     node = helper.make_node("MatMul", [INPUT, "weight"], [SCORES])
     return _model([node], {"weight": weight}, weight.shape)
 
 
-def quantized_product(weight: np.ndarray) -> onnx.ModelProto:  # type: ignore[type-arg]
+def quantized_product(weight: Floats) -> onnx.ModelProto:
     """Write the same with both factors through int8; normal values, six deviations wide."""
     step = np.float32(6 / 127)
-    constants = {
+    constants: dict[str, npt.ArrayLike] = {
         "step": step,
         "zero": np.uint8(128),
         "weight": np.clip(np.rint(weight / step), -127, 127).astype(np.int8),
@@ -151,7 +158,7 @@ def quantized_product(weight: np.ndarray) -> onnx.ModelProto:  # type: ignore[ty
 
 
 def _model(
-    nodes: Sequence[onnx.NodeProto], constants: dict[str, np.generic], shape: tuple[int, ...]
+    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, npt.ArrayLike], shape: tuple[int, ...]
 ) -> onnx.ModelProto:
     values = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
@@ -195,7 +202,7 @@ def measure_ceilings(
     return Ceilings(best, copied)
 
 
-def timed(engine: Engine, values: np.ndarray, times: int) -> float:  # type: ignore[type-arg]
+def timed(engine: Engine, values: Values, times: int) -> float:
     """Run an engine so many times back to back; returns seconds."""
     begun_s = time.perf_counter()
     engine.turn(values, times)
@@ -216,7 +223,7 @@ def copy_bytes_per_s(size: int, threads: int) -> float:
 
 def measure(
     engines: Sequence[Engine],
-    frames: np.ndarray,  # type: ignore[type-arg]
+    frames: Values,
     batch_sizes: Sequence[int],
     rounds: int,
 ) -> list[Row]:

@@ -1,5 +1,7 @@
 """What a graph takes, counted by hand, and ceilings on small matrices."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -20,12 +22,12 @@ from benchmarks.work import Work, count
 
 
 def model(nodes, inputs, outputs, **constants):
-    values = [
+    takes, gives = (
         [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in each]
         for each in (inputs, outputs)
-    ]
+    )
     stored = [numpy_helper.from_array(np.asarray(each), name) for name, each in constants.items()]
-    graph = helper.make_graph(nodes, "graph", *values, stored)
+    graph = helper.make_graph(nodes, "graph", takes, gives, stored)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
@@ -96,7 +98,7 @@ def test_a_shape_that_cannot_be_inferred_is_said():
 
 
 def test_both_products_give_about_the_same(tmp_path):
-    left = np.random.default_rng(1).normal(size=(3, 64)).astype(np.float32)
+    left: Any = np.random.default_rng(1).normal(size=(3, 64)).astype(np.float32)
     exact, rounded = (
         onnx_runtime("ONNX Runtime, FP32", path).score(left)
         for path in write_products(tmp_path, 64)
