@@ -43,12 +43,12 @@ from tsnd_client.bench.generator import Timing
 
 PEERS = tuple(dict.fromkeys(way.kind.name for way in WAYS if way.kind.name != "tsnd"))
 FULL = {
-    "tiny": Effort(rounds=3, timing=Timing(0.4, 2.0, 1.0), tries=4),
-    "bn_inception": Effort(rounds=3, timing=Timing(0.5, 3.5, 4.0), tries=2),
+    "tiny": Effort(rounds=3, latency_rounds=3, timing=Timing(0.4, 2.0, 1.0), tries=3),
+    "bn_inception": Effort(rounds=3, latency_rounds=2, timing=Timing(0.4, 3.0, 2.0), tries=2),
 }
 QUICK = {
-    "tiny": Effort(rounds=1, timing=Timing(0.3, 1.0, 0.5), tries=1),
-    "bn_inception": Effort(rounds=1, timing=Timing(0.3, 1.5, 4.0), tries=0),
+    "tiny": Effort(rounds=1, latency_rounds=1, timing=Timing(0.3, 1.0, 0.5), tries=1),
+    "bn_inception": Effort(rounds=1, latency_rounds=1, timing=Timing(0.3, 1.5, 2.0), tries=0),
 }
 _TOLERANCE = 1e-3
 """Of results against tsnd's, relative to the largest: batches of other sizes round otherwise."""

@@ -34,12 +34,14 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: Turns of each way, for capacity and for latency.
+        rounds: Turns of each way for its capacity.
+        latency_rounds: Turns of each way at half of that.
         timing: Of each turn.
         tries: Most rates to try in the search of the highest one within the bound.
     """
 
     rounds: int
+    latency_rounds: int
     timing: Timing
     tries: int
 
@@ -105,7 +107,7 @@ async def compete(
         for found, server, door in _in_turn(entries, turn):
             load = Load(effort.timing, streams_of(found.way.group))
             found.full.append(await _measure(case, found, server, door, load))
-    for turn in range(effort.rounds):
+    for turn in range(effort.latency_rounds):
         for found, server, door in _in_turn(entries, turn):
             rate = HALF * found.capacity_per_s
             load = Load(effort.timing, streams_of(found.way.group), rate, seed=turn)
