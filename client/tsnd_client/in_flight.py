@@ -127,7 +127,7 @@ class InFlight:
             yield self._attach(self._offered)
         request = self._new_request()
         try:
-            async with aclosing(_each(snippets)) as each:
+            async with aclosing(each_of(snippets)) as each:
                 async for snippet_id, pixels in each:
                     self._add(request, snippet_id, pixels)
                     if len(request.snippets) == self.group_size:
@@ -219,9 +219,10 @@ class InFlight:
         return StreamInterrupted(end.code, end.details, self._answered, len(self._sent))
 
 
-async def _each(
+async def each_of(
     snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
 ) -> AsyncGenerator[NamedPixels, None]:
+    """Iterate over an input of either kind."""
     if isinstance(snippets, AsyncIterable):
         async for snippet in snippets:
             yield snippet

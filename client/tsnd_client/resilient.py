@@ -33,7 +33,7 @@ from tsnd_client.errors import (
     SnippetRejected,
     StreamInterrupted,
 )
-from tsnd_client.in_flight import NamedPixels
+from tsnd_client.in_flight import NamedPixels, each_of
 from tsnd_client.messages import StreamResult
 from tsnd_client.model_info import ModelInfo
 from tsnd_client.reply import EVERYTHING, Reply
@@ -335,7 +335,7 @@ class _Source:
     """The input of the asyncio variant; a stream that ends does not end it in mid-snippet."""
 
     def __init__(self, snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels]) -> None:
-        self._each = _each(snippets)
+        self._each = each_of(snippets)
         self._next: asyncio.Task[NamedPixels] | None = None
 
     async def next(self) -> NamedPixels:
@@ -352,17 +352,6 @@ class _Source:
             self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
         await self._each.aclose()
-
-
-async def _each(
-    snippets: AsyncIterable[NamedPixels] | Iterable[NamedPixels],
-) -> AsyncGenerator[NamedPixels, None]:
-    if isinstance(snippets, AsyncIterable):
-        async for snippet in snippets:
-            yield snippet
-    else:
-        for snippet in snippets:
-            yield snippet
 
 
 def _bound_group(group_size: int | None, limit: int) -> int | None:
