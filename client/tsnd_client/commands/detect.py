@@ -1,6 +1,7 @@
 """`tsn detect`: say when in videos which actions happen."""
 
 import json as to_json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,12 +23,12 @@ from tsnd_client.commands.video_options import (
 )
 from tsnd_client.commands.videos import complain, exit_status
 from tsnd_client.defaults import DEFAULT_TARGET
-from tsnd_client.errors import InputError
+from tsnd_client.errors import ClientError, InputError
 from tsnd_client.urgency import Priority
 
 if TYPE_CHECKING:
     from tsnd_client.detection import Detection
-    from tsnd_client.videos.detect import Videos
+    from tsnd_client.videos.detect import DetectedVideo, Videos
     from tsnd_client.videos.detection_task import Task
 
 
@@ -63,6 +64,14 @@ def detect(
             "--out",
             metavar="FILE",
             help="Where all detections go: .json as submitted to ActivityNet, or .csv.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FOLDER",
+            help="Where a page for each video goes: NAME.html, which needs no network.",
         ),
     ] = None,
     labels: Annotated[
@@ -140,6 +149,7 @@ def detect(
     )
     named = _named(videos)
     failed: list[FailedVideo] = []
+    lack_pages = False
     found: dict[str, Sequence[Detection]] = {}
     with progress_bar("videos", len(named)) as advance:
         for outcome in detect_videos(networks, task, named, target=target, work=work):
@@ -149,13 +159,15 @@ def detect(
                 complain(outcome)
                 continue
             found[outcome.name] = outcome.detections
+            if report is not None:
+                lack_pages |= not _write_page(report, dict(named)[outcome.name], outcome)
             if not json:
                 print(*_lines(outcome.name, outcome.detections, top), sep="\n", flush=True)
     if json:
         print(to_json.dumps(files.submission(found)))
     if out is not None and found:
         files.write_detections(out, found)
-    return exit_status(failed, len(named))
+    return exit_status(failed, len(named)) or int(lack_pages)
 
 
 def _task(
@@ -173,6 +185,22 @@ def _task(
         raise InputError(f"{config} needs --labels FILE with its {settings.classes} class names.")
     names = inputs.read_labels(labels, settings.classes) if labels else THUMOS14_LABELS
     return Task(settings, names, inputs.read_statistics(regression) if regression else {})
+
+
+def _write_page(folder: Path, video: Path, found: "DetectedVideo") -> bool:
+    """Show what was found in a video; says why where it cannot, and returns whether it could."""
+    from tsnd_client.detection.report import Curve, write_report  # noqa: PLC0415
+    from tsnd_client.detection.report.build import build_report  # noqa: PLC0415
+
+    page, curve = folder / f"{found.name}.html", found.actionness
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        curves = [Curve("actionness", curve.times_s, curve.values)] if curve else []
+        write_report(page, build_report(video, found.detections, page=page, curves=curves))
+    except (ClientError, OSError) as err:
+        print(f"tsn: no page for {found.name}: {err}", file=sys.stderr)
+        return False
+    return True
 
 
 def _named(videos: Sequence[Path]) -> "Videos":

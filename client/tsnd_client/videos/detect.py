@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsnd_client.client import Client
+from tsnd_client.detection.actionness import actionness_curve, merge_actionness
 from tsnd_client.detection.arrays import Floats
 from tsnd_client.detection.detection import Detection
 from tsnd_client.detection.detector import Detector
@@ -32,6 +33,19 @@ Spans = npt.NDArray[np.int64] | Floats
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Actionness:
+    """How likely something happens, over time.
+
+    Attributes:
+        times_s: float64 [T], seconds from the beginning.
+        values: float64 [T], from 0 to 1.
+    """
+
+    times_s: Floats
+    values: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class DetectedVideo:
     """What was found in a video.
@@ -39,10 +53,20 @@ class DetectedVideo:
     Attributes:
         name: The video's.
         detections: The best first.
+        actionness: What proposals were made of; None where they are sliding windows.
     """
 
     name: str
     detections: Sequence[Detection]
+    actionness: Actionness | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Proposals:
+    """Where in a video something may happen, and why."""
+
+    spans: Spans
+    actionness: Actionness | None = None
 
 
 def detect_videos(
@@ -71,15 +95,15 @@ def detect_videos(
                 scorer, videos, networks.head, detector=detector, task=task, propose=_windows
             )
             return
-        proposals: dict[str, Spans] = {}
-        for name, found in _propose_all(networks, detector, videos, target, work):
+        proposals: dict[str, _Proposals] = {}
+        for name, found in _propose_all(networks, detector, videos, task, target=target, work=work):
             if isinstance(found, FailedVideo):
                 yield found
             else:
                 proposals[name] = found
         left = [(name, path) for name, path in videos if name in proposals]
 
-        def propose(video: ScoredVideo, _duration_s: float) -> Spans:
+        def propose(video: ScoredVideo, _duration_s: float) -> _Proposals:
             return proposals[video.name]
 
         yield from _judge_all(
@@ -88,8 +112,8 @@ def detect_videos(
 
 
 def _propose_all(
-    networks: Networks, detector: Detector, videos: Videos, target: str, work: Work
-) -> Iterator[tuple[str, Spans | FailedVideo]]:
+    networks: Networks, detector: Detector, videos: Videos, task: Task, *, target: str, work: Work
+) -> Iterator[tuple[str, _Proposals | FailedVideo]]:
     """Score the actionness of videos, and group it."""
     output = networks.actionness_head
     with Client(target) as client:
@@ -104,8 +128,10 @@ def _propose_all(
                     "background and action. Name another with --actionness-head."
                 )
 
-        def propose(video: ScoredVideo) -> Spans:
-            return detector.propose(_arrays(video, scorer, output), video.images)
+        def propose(video: ScoredVideo) -> _Proposals:
+            scores = _arrays(video, scorer, output)
+            spans = detector.propose(scores, video.images)
+            return _Proposals(spans, _actionness(scores, detector, video, task))
 
         for video in _scored(scorer, videos, detector.tag.frame_interval):
             yield video.name, _attempt(propose, video)
@@ -118,24 +144,36 @@ def _judge_all(
     *,
     detector: Detector,
     task: Task,
-    propose: Callable[[ScoredVideo, float], Spans],
+    propose: Callable[[ScoredVideo, float], _Proposals],
 ) -> Iterator[DetectedVideo | FailedVideo]:
     """Score videos, and judge their proposals."""
 
     def judge(video: ScoredVideo) -> DetectedVideo:
         duration_s = task.duration_s(video)
         outputs = _arrays(video, scorer, output)
-        found = detector.detect(outputs, propose(video, duration_s), video.images)
-        return DetectedVideo(video.name, found.to_detections(video.name, duration_s, task.labels))
+        proposals = propose(video, duration_s)
+        found = detector.detect(outputs, proposals.spans, video.images)
+        detections = found.to_detections(video.name, duration_s, task.labels)
+        return DetectedVideo(video.name, detections, proposals.actionness)
 
     for video in _scored(scorer, videos, detector.settings.frame_interval):
         yield _attempt(judge, video)
 
 
-def _windows(video: ScoredVideo, duration_s: float) -> Spans:
+def _windows(video: ScoredVideo, duration_s: float) -> _Proposals:
     """Propose without looking."""
-    windows: Floats = sliding_windows(duration_s) * (video.images / duration_s)
-    return windows
+    return _Proposals(sliding_windows(duration_s) * (video.images / duration_s))
+
+
+def _actionness(
+    scores: Sequence[npt.NDArray[np.float32]], detector: Detector, video: ScoredVideo, task: Task
+) -> Actionness:
+    """Return the curve that TAG groups."""
+    merged = merge_actionness(scores, detector.actionness_weights)
+    values = actionness_curve(merged, detector.tag.sigma_ticks)
+    frame_s = task.duration_s(video) / video.images
+    frames = 1 + np.arange(len(values), dtype=np.float64) * detector.tag.frame_interval
+    return Actionness(frames * frame_s, values)
 
 
 def _scored(scorer: VideoScorer, videos: Videos, interval: int) -> Iterator[Outcome]:

@@ -132,6 +132,36 @@ async def test_detections_are_those_of_the_detector_on_extracted_outputs(
     assert expected[0][0] in printed.splitlines()[1]
 
 
+async def test_a_page_shows_the_detections_and_the_curve_they_were_found_on(
+    tsn, clip, statistics, tmp_path
+):
+    path = clip(FRAMES, folder=tmp_path / "videos")
+    arguments = ("--regression", statistics, "--actionness", "ssn_rgb", "--report", tmp_path / "p")
+
+    status, printed, complaints = await tsn(
+        "detect", path, "--config", "thumos14", *BOTH, "--actionness-head", "action", *arguments
+    )
+
+    assert (status, complaints) == (0, "")
+    page = (tmp_path / "p" / "clip.html").read_text()
+    assert printed.splitlines()[1].split()[-1] in page  # the best one's label
+    assert "actionness" in page
+
+
+async def test_a_page_that_cannot_be_written_costs_no_detections(tsn, clip, tmp_path):
+    path, out = clip(FRAMES, folder=tmp_path / "videos"), tmp_path / "found.json"
+    (tmp_path / "taken").write_text("a file where the folder should be")
+
+    status, _, complaints = await tsn(
+        "detect", path, "--config", "thumos14", "--rgb", "ssn_rgb", "--no-regression",
+        "--out", out, "--report", tmp_path / "taken",
+    )  # fmt: skip
+
+    assert status == 1
+    assert complaints.startswith("tsn: no page for clip: ")
+    assert rows_of(out, "clip")
+
+
 async def test_without_actionness_proposals_are_sliding_windows(tsn, clip, extract, tmp_path):
     path, out = clip(FRAMES, folder=tmp_path / "videos"), tmp_path / "found.csv"
 
