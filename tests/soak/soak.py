@@ -73,11 +73,12 @@ class Report:
         """Write it on one line."""
         trouble = ", ".join(f"{count} {kind}" for kind, count in sorted(self.trouble.items()))
         first, last = self.rss_mib
+        held = self.held[-1]
         return (
             f"soak of {self.duration_s:.0f} s: {self.sent} snippets sent = {self.answered} answered"
-            f" + {self.refused} refused; {trouble}; memory {min(first):.1f} to {max(first):.1f} MiB "
-            f"at first, {min(last):.1f} to {max(last):.1f} at last ({self.growth:+.2%}), {self.held[-1].files.total()} files, "
-            f"{self.held[-1].threads} threads; {len(self.faults)} faults"
+            f" + {self.refused} refused; {trouble}; memory at first {min(first):.1f} to "
+            f"{max(first):.1f} MiB, at last {min(last):.1f} to {max(last):.1f} ({self.growth:+.2%})"
+            f", {held.files.total()} files, {held.threads} threads; {len(self.faults)} faults"
         )
 
 
