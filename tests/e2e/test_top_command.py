@@ -27,7 +27,7 @@ async def at_work(daemon, look):
 
 
 async def test_a_table_tells_what_each_model_does(tiny_repository, capsys):
-    async with running_daemon(tiny_repository) as daemon:
+    async with running_daemon(tiny_repository, backend="onnxruntime") as daemon:
         arguments = ["top", "--once", "--metrics", daemon.endpoints.metrics, *SHORT]
         assert await at_work(daemon, lambda: main(arguments)) == 0
 
