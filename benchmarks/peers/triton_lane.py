@@ -12,6 +12,7 @@ from typing import Any
 from grpc import aio
 
 from tsnd.kserve import inference_pb2 as kserve
+from tsnd_client.bench.calls import IndependentCalls
 from tsnd_client.bench.lane import Served, Sink
 from tsnd_client.bench.ledger import GIVEN_UP, Answered, Outcome, Refused, Ticket
 from tsnd_client.bench.streams import Feed
@@ -66,22 +67,15 @@ class UnaryLane:
         self._infer: Any = self._channel.unary_unary(UNARY)
         self._message = message
         self._sink = sink
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = IndependentCalls()
 
     async def send(self, ticket: Ticket) -> None:
         """Begin a call."""
-        call = asyncio.create_task(self._call(ticket))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        self._calls.begin(self._call(ticket))
 
     async def finish(self, patience_s: float) -> None:
         """Wait for the calls, then cancel those that are left."""
-        if self._calls:
-            _, pending = await asyncio.wait(self._calls, timeout=patience_s)
-            for call in pending:
-                call.cancel()
-            if pending:
-                await asyncio.wait(pending)
+        await self._calls.finish(patience_s)
         await self._channel.close()
 
     async def _call(self, ticket: Ticket) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tsnd_client.bench.calls import IndependentCalls
 from tsnd_client.bench.lane import Served, Sink
 from tsnd_client.bench.ledger import GIVEN_UP, Answered, Outcome, Refused, Ticket
 from tsnd_client.bench.streams import Feed
@@ -106,7 +107,7 @@ class KServeLane:
         """
         self._client = client
         self._sink = sink
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = IndependentCalls()
         self._request = {
             "model_name": model,
             "inputs": [tensor],
@@ -116,18 +117,11 @@ class KServeLane:
 
     async def send(self, ticket: Ticket) -> None:
         """Begin a call."""
-        call = asyncio.create_task(self._infer(ticket))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        self._calls.begin(self._infer(ticket))
 
     async def finish(self, patience_s: float) -> None:
         """Wait for the calls, then cancel those that are left."""
-        if self._calls:
-            _, pending = await asyncio.wait(self._calls, timeout=patience_s)
-            for call in pending:
-                call.cancel()
-            if pending:
-                await asyncio.wait(pending)
+        await self._calls.finish(patience_s)
         await self._client.close()
 
     async def _infer(self, ticket: Ticket) -> None:
