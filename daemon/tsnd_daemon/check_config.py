@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from tsnd_daemon.errors import SettingsError
 from tsnd_daemon.model_store import find_versions
 from tsnd_daemon.security.guard import Guard
-from tsnd_daemon.settings import Settings, load_settings
+from tsnd_daemon.settings import Settings
+from tsnd_daemon.settings_sources import load_settings
 
 
 def check_config(argv: Sequence[str]) -> str:

@@ -20,7 +20,8 @@ from tsnd_daemon.check_config import check_config
 from tsnd_daemon.errors import ExecutorLost, StartError
 from tsnd_daemon.logs import configure_logs
 from tsnd_daemon.server import Endpoints, Server
-from tsnd_daemon.settings import Settings, load_settings
+from tsnd_daemon.settings import Settings
+from tsnd_daemon.settings_sources import load_settings
 from tsnd_daemon.systemd import Notifier, notifier
 from tsnd_daemon.token_command import token
 

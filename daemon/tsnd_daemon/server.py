@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,9 +14,10 @@ from typing import Any
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from tsnd.v1 import control_pb2_grpc
+from tsnd_daemon.addresses import check_free, joined, metrics_endpoint
 from tsnd_daemon.backends.choice import choose
 from tsnd_daemon.backends.factories import executor_factories
 from tsnd_daemon.backends.machine import this_machine
@@ -131,8 +131,8 @@ class Server:
         """
         settings, registry = self._settings, CollectorRegistry()
         self._guard = Guard(settings)
-        _check_free(settings.host, settings.port, "port")
-        _check_free(settings.metrics_host, settings.metrics_port, "metrics-port")
+        check_free(settings.host, settings.port, "port")
+        check_free(settings.metrics_host, settings.metrics_port, "metrics-port")
         metrics = Metrics(registry)
         traces = tracing(
             metrics.stages, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio
@@ -145,7 +145,7 @@ class Server:
                         with (
                             gpu_metrics(registry),
                             _decoders(settings.decode_threads) as decoders,
-                            _metrics_endpoint(
+                            metrics_endpoint(
                                 settings.metrics_host, settings.metrics_port, registry
                             ) as door,
                         ):
@@ -225,7 +225,7 @@ class Server:
             for name in ("", SNIPPET_SERVICE, KSERVE_SERVICE):
                 await health_service.set(name, health_pb2.HealthCheckResponse.SERVING)
             models = tuple(dict.fromkeys(model.manifest.name for model in pool.catalogue.served()))
-            on_ready(Endpoints(_joined(settings.host, port), f"http://{door}/metrics", models))
+            on_ready(Endpoints(joined(settings.host, port), f"http://{door}/metrics", models))
             await self._until_stop(pool)
             self._on_draining()
             logger.info("draining: answering what has been accepted")
@@ -334,51 +334,11 @@ def _bind(
         interceptors=[ErrorsToStatus(metrics, guard.door)],
         options=connection_options(settings, max_message_bytes=max_message),
     )
-    address = _joined(settings.host, settings.port)
+    address = joined(settings.host, settings.port)
     try:
         return server, open_port(server, address, guard.certificates)
     except RuntimeError as err:
         raise AddressError(f"cannot listen on {address}: {err}") from err
-
-
-def _check_free(host: str, port: int, setting: str) -> None:
-    """Refuse an address that is taken or not ours, in words of our own."""
-    try:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as err:
-        raise AddressError(
-            f"--host {host!r} is not an address of this machine: {err}. Give an IP address without "
-            "brackets, or a host name."
-        ) from err
-    try:
-        for family, kind, *_, address in infos:  # all of them: gRPC would bind some and go on
-            with socket.socket(family, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-    except OSError as err:
-        raise _unbindable(host, port, setting, err) from err
-
-
-def _unbindable(host: str, port: int, setting: str, err: OSError) -> AddressError:
-    return AddressError(
-        f"cannot listen on {_joined(host, port)}: {err.strerror}. Is another tsnd running? "
-        f"Choose another with --{setting} (0 picks a free one) or --{setting[:-4]}host."
-    )
-
-
-@contextmanager
-def _metrics_endpoint(host: str, port: int, registry: CollectorRegistry) -> Iterator[str]:
-    """Serve metrics over HTTP from a thread; yields host:port."""
-    try:
-        httpd, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as err:
-        raise _unbindable(host, port, "metrics-port", err) from err
-    try:
-        yield _joined(host, httpd.server_port)
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-        thread.join()
 
 
 @contextmanager
@@ -408,7 +368,3 @@ def _message_bound(largest_snippet_bytes: int, max_group_size: int) -> int:
             f"takes {_MAX_MESSAGE_BYTES} at most: snippets have {largest_snippet_bytes}. Lower it."
         )
     return bound
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

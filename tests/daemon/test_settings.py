@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tsnd_daemon.errors import SettingsError
-from tsnd_daemon.settings import BatchPolicy, ExecutionOptions, load_settings
+from tsnd_daemon.settings import BatchPolicy, ExecutionOptions
+from tsnd_daemon.settings_sources import load_settings
 from tsnd_daemon.versions import VersionPolicy
 
 REQUIRED = ["--model-repository", "models"]

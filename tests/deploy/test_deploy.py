@@ -16,7 +16,8 @@ from tests.certificates import Authority
 from tests.programs import program, service_manager
 from tsnd_daemon.errors import SettingsError
 from tsnd_daemon.security.tokens import new_token, to_table
-from tsnd_daemon.settings import Settings, load_settings
+from tsnd_daemon.settings import Settings
+from tsnd_daemon.settings_sources import load_settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
